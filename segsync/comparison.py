@@ -1,0 +1,307 @@
+"""One segment after the other: its query, its snapshot, the difference, and what to make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from segsync.engine import Difference, Engine, EngineError, Example, Policy, Rows, SnapshotFacts
+from segsync.engine.desired import DesiredColumn
+from segsync.errors import SourceError
+from segsync.model import DAY_MS, NEVER, IdentifierKind, RemovedSegment, Segment
+from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards
+from segsync.progress import Progress
+from segsync.selection import Selected
+from segsync.source import Source
+from segsync.state import State, StateSegment
+
+if TYPE_CHECKING:
+    import pyarrow
+
+LAPSE_MARGIN_MS = DAY_MS
+SYMBOLS = {"add": "+", "update": "~", "renew": "↻", "remove": "-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is the same for all segments of a plan."""
+
+    state: State
+    engine: Engine
+    progress: Progress
+    snapshots: Executor
+    now_ms: int
+    certain_after_ms: int
+    check_digests: bool
+    pending: frozenset[int]
+    rejected: frozenset[int]
+    allowed: frozenset[str]
+    samples: int
+
+
+def compare_segment(around: Circumstances, selected: Selected, source: Source) -> SegmentPlan:
+    """The plan of one segment of the spec. A failing query is this segment's error, not more."""
+    snapshot = around.snapshots.submit(_load_snapshot, around, selected.number, selected.known)
+    segment = selected.segment
+    try:
+        rows = _load_desired(around, selected, source)
+    except SourceError as error:
+        snapshot.result()
+        return _failed(selected, str(error), error.hint)
+    difference = _compare(around, selected, snapshot)
+    plan = SegmentPlan(
+        name=segment.name,
+        address=segment.address,
+        number=selected.number,
+        status=SegmentStatus.OK,
+        counts=_counts(rows, difference, snapshot.result()),
+        invalid_reasons=rows.invalid_reasons,
+        rekeyed=difference.rekeyed,
+        place=segment.place,
+    )
+    plan.counts.check()
+    plan = _judge(around, segment, plan, rows, difference)
+    plan = replace(plan, samples=_samples(around, segment, plan, difference))
+    around.engine.release(selected.number)
+    return plan
+
+
+def compare_removed(
+    around: Circumstances, entry: RemovedSegment, known: StateSegment
+) -> SegmentPlan:
+    """The plan of a segment that was in the spec once."""
+    plan = SegmentPlan(
+        name=entry.name,
+        address=known.address,
+        number=known.number,
+        status=SegmentStatus.REMOVED,
+        keep=entry.members == "keep",
+        place=entry.place,
+    )
+    facts = _load_snapshot(around, known.number, known)
+    if plan.keep:
+        return replace(plan, counts=Counts(snapshot=facts.live))
+    policy = _policy(around, NEVER, known=known)
+    with ExitStack() as stack:
+        difference = around.engine.compare(
+            known.number, policy, "error", _rejects(around, known.number, stack)
+        )
+    counts = _counts(Rows(0, {}, 0), difference, facts)
+    found = around.engine.examples(known.number, around.samples)
+    around.engine.release(known.number)
+    return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
+
+
+def orphan(known: StateSegment) -> SegmentPlan:
+    """A segment that the state knows and the spec does not mention: nothing is done to it."""
+    return SegmentPlan(
+        name=known.name,
+        address=known.address,
+        number=known.number,
+        status=SegmentStatus.ORPHANED,
+        error="it has members in the state, but the spec does not mention it",
+        hint=f"to delete its members add `removed: {{{known.name}: delete}}`; "
+        f"to leave them alone and forget the segment, `removed: {{{known.name}: keep}}`",
+    )
+
+
+def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:
+    segment = selected.segment
+    around.progress.reading(segment.name)
+    with source.read(segment) as result:
+        columns = tuple(DesiredColumn(column.name, column.json_sql) for column in result.columns)
+        try:
+            rows = around.engine.load_desired(
+                selected.number, segment, columns, result.batches(), around.now_ms
+            )
+        except EngineError:
+            result.raise_for_failure()
+            raise
+        result.raise_for_failure()
+    around.progress.read(segment.name, rows.queried)
+    return rows
+
+
+def _load_snapshot(around: Circumstances, number: int, known: StateSegment | None) -> SnapshotFacts:
+    with ExitStack() as stack:
+        members = stack.enter_context(around.state.members(number))
+        pending = (
+            stack.enter_context(around.state.pending(number)) if number in around.pending else None
+        )
+        try:
+            facts = around.engine.load_snapshot(number, members, pending, around.now_ms)
+        except EngineError as error:
+            around.state.raise_if_damage(error.message)
+            raise
+    if known and around.check_digests and facts.digest != known.digest:
+        raise around.state.damage(f"the members of {known.name} are not those that were written")
+    return facts
+
+
+def _compare(
+    around: Circumstances, selected: Selected, snapshot: Future[SnapshotFacts]
+) -> Difference:
+    snapshot.result()
+    segment = selected.segment
+    policy = _policy(
+        around,
+        segment.expiration_minutes,
+        known=selected.known,
+        renew_at=segment.renew_at,
+        reassert_minutes=segment.reassert_minutes,
+    )
+    with ExitStack() as stack:
+        rejects = _rejects(around, selected.number, stack)
+        return around.engine.compare(selected.number, policy, segment.on_conflict, rejects)
+
+
+def _rejects(
+    around: Circumstances, number: int, stack: ExitStack
+) -> pyarrow.RecordBatchReader | None:
+    if number not in around.rejected:
+        return None
+    return stack.enter_context(around.state.segment_rejects(number))
+
+
+def _policy(
+    around: Circumstances,
+    expiration_minutes: int,
+    *,
+    known: StateSegment | None,
+    renew_at: float = 0.5,
+    reassert_minutes: int = NEVER,
+) -> Policy:
+    return Policy(
+        now_ms=around.now_ms,
+        certain_after_ms=around.certain_after_ms,
+        expiration_minutes=expiration_minutes,
+        renew_at=renew_at,
+        reassert_minutes=reassert_minutes,
+        reasserted_at_ms=(known.reasserted_at if known else 0) or around.now_ms,
+    )
+
+
+def _counts(rows: Rows, difference: Difference, facts: SnapshotFacts) -> Counts:
+    sent = difference.add + difference.update + difference.renew
+    return Counts(
+        queried=rows.queried,
+        duplicates=difference.duplicates,
+        invalid=rows.invalid,
+        desired=difference.desired,
+        snapshot=facts.live,
+        add=difference.add,
+        update=difference.update,
+        renew=difference.renew,
+        remove=difference.remove,
+        unchanged=difference.desired - sent,
+        retry=difference.retry,
+        forget=difference.forget,
+        deferred=difference.deferred,
+        removed_live=difference.removed_live,
+    )
+
+
+def _judge(
+    around: Circumstances,
+    segment: Segment,
+    plan: SegmentPlan,
+    rows: Rows,
+    difference: Difference,
+) -> SegmentPlan:
+    """Whether this plan may be carried out: invalid rows, conflicts, guards."""
+    bad = rows.invalid - rows.expired
+    if bad and segment.invalid_rows == "error":
+        reasons = _listed(rows.invalid_reasons)
+        return replace(
+            plan,
+            status=SegmentStatus.ERROR,
+            error=f"{segment.query_place}: {bad:,} of {rows.queried:,} rows are invalid: {reasons}",
+            hint="mend the query, or let the other rows through with `invalid_rows: skip`",
+        )
+    if difference.conflicts and segment.on_conflict == "error":
+        return replace(
+            plan,
+            status=SegmentStatus.ERROR,
+            error=f"{segment.query_place}: the query returns {difference.conflicts:,} identifiers "
+            "more than once, with different data bag or expiry",
+            hint="mend the query, or choose with `on_conflict: latest_expiry` or `any`",
+        )
+    violations = check_guards(segment.name, segment.guard, plan.counts)
+    if violations and segment.name not in around.allowed:
+        return replace(plan, status=SegmentStatus.BLOCKED, violations=violations)
+    return plan
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
+
+
+def _failed(selected: Selected, error: str, hint: str | None) -> SegmentPlan:
+    return SegmentPlan(
+        name=selected.segment.name,
+        address=selected.segment.address,
+        number=selected.number,
+        status=SegmentStatus.ERROR,
+        error=error,
+        hint=hint,
+        place=selected.segment.place,
+    )
+
+
+def _samples(
+    around: Circumstances, segment: Segment, plan: SegmentPlan, difference: Difference
+) -> tuple[Sample, ...]:
+    if not around.samples:
+        return ()
+    engine, number = around.engine, plan.number
+    found: list[Example] = []
+    if plan.counts.invalid:
+        found += engine.invalid_examples(number, around.samples)
+    if difference.conflicts:
+        found += engine.conflict_examples(number, around.samples)
+    if plan.counts.commands:
+        found += engine.examples(number, around.samples)
+    return tuple(_sample(example, segment) for example in found)
+
+
+def _sample(example: Example, segment: Segment | None) -> Sample:
+    kind = example.kind
+    if kind is None and example.identifier is not None:
+        kind = IdentifierKind.USER_ACCOUNT_ID
+    return Sample(
+        label=SYMBOLS.get(example.label, example.label),
+        kind=kind,
+        compartment_id=example.compartment_id,
+        identifier=example.identifier,
+        reason=example.reason or _reason(example, segment),
+        row=example.row,
+    )
+
+
+def _reason(example: Example, segment: Segment | None) -> str:
+    if example.retry:
+        return "the outcome of an earlier run is unknown"
+    expiry = _date(example.old_expires_at)
+    match example.label:
+        case "add":
+            return f"lapsed on {expiry}" if expiry else "new in the query"
+        case "update":
+            has_bag = segment is not None and bool(segment.data_bag)
+            return "data bag or expiry changed" if has_bag else "expiry or data bag changed"
+        case "renew":
+            return f"stays, and would lapse on {expiry}" if expiry else "asserted once more"
+        case "remove":
+            return "no longer in the query" if segment else "the segment is removed"
+        case "conflict":
+            return "returned with different data bag or expiry"
+    return "lapsed, and no longer in the query"
+
+
+def _date(epoch_ms: int | None) -> str | None:
+    if not epoch_ms:
+        return None
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).date().isoformat()

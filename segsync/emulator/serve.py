@@ -1,0 +1,72 @@
+"""`segsync emulator`: serve until a signal ends it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from threading import Event
+
+from segsync.emulator.emulator import Emulator
+from segsync.emulator.options import ServeOptions
+from segsync.emulator.server import EmulatorServer, tls_context
+from segsync.errors import SegsyncError
+
+
+def serve(options: ServeOptions, say: Callable[[str], None] = print) -> None:
+    """Serve on loopback until SIGINT or SIGTERM. Raises SegsyncError where that cannot be."""
+    emulator = Emulator(
+        data=options.data,
+        datamart_id=options.datamart_id,
+        token=options.token,
+        behaviour=options.behaviour,
+        default_compartment=options.default_compartment,
+        seed=options.seed,
+    )
+    ended = Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with listening(emulator, options) as server:
+            for line in introduction(options, server.url):
+                say(line)
+            ended.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        emulator.close()
+
+
+def listening(emulator: Emulator, options: ServeOptions) -> EmulatorServer:
+    """A server that accepts connections. Raises SegsyncError."""
+    try:
+        tls = tls_context(options.certificate, options.key) if options.certificate else None
+        server = EmulatorServer(emulator, port=options.port, tls=tls)
+        server.start()
+    except OSError as error:
+        raise SegsyncError(
+            f"the emulator cannot listen on port {options.port}: {error.strerror}",
+            hint="name another port, or 0 for any free one",
+        ) from None
+    return server
+
+
+def introduction(options: ServeOptions, url: str) -> list[str]:
+    """What the user puts into a spec, and how to move the clock."""
+    return [
+        f"A local mediarithmics listens on {url}",
+        "",
+        "Put this into the spec:",
+        "",
+        "destination:",
+        f'  datamart_id: "{options.datamart_id}"',
+        "  api_token: ${MICS_API_TOKEN}",
+        f"  api_url: {url}",
+        "",
+        f"and set the token: export MICS_API_TOKEN={options.token}",
+        "",
+        f"See its members:    curl '{url}/_emulator/members?segment=NAME'",
+        f"Let a day go by:    curl -X POST {url}/_emulator/clock/advance -d '{{\"days\": 1}}'",
+        "Stop it with Ctrl-C.",
+    ]

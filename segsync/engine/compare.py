@@ -1,0 +1,272 @@
+"""Desired members against the snapshot: every rule of what becomes which change stands here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segsync.engine.desired import Shape, fingerprint_sql
+from segsync.engine.facts import Difference, Policy, SnapshotFacts
+from segsync.engine.session import Cursor
+from segsync.model import MINUTE_MS, NEVER
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5
+WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET: "forget"}
+MOST_RENEWED_AT = 0.95
+SPREAD = 1.5
+"""The upper bound of the renewal share, as a multiple of the lower one."""
+
+
+def digest_sql(keyspace: str, identifier: str, fingerprint: str, expires_at: str) -> str:
+    """32 bits of the engine's own hash: additive over rows, for finding damage, not for comparing."""
+    return (
+        f"(hash({keyspace}::BIGINT, {identifier}, {fingerprint}::BIGINT, {expires_at}::BIGINT) "
+        "& 4294967295)::BIGINT"
+    )
+
+
+def load_snapshot(
+    cursor: Cursor,
+    number: int,
+    members: pyarrow.RecordBatchReader,
+    pending: pyarrow.RecordBatchReader | None,
+) -> None:
+    """Fill snapshot_<number>; a member of unknown outcome that was never confirmed has no
+    fingerprint, so that it differs from whatever is desired."""
+    select = (
+        "SELECT keyspace::BIGINT AS keyspace, identifier::VARCHAR AS identifier, "
+        "fingerprint::BIGINT AS fingerprint, expires_at::BIGINT AS expires_at FROM members"
+    )
+    with cursor.reading("members", members):
+        if pending is None:
+            cursor.execute(
+                f"CREATE TABLE snapshot_{number} AS SELECT *, false AS pending FROM ({select})"
+            )
+            return
+        with cursor.reading("pending", pending):
+            cursor.execute(
+                f"CREATE TABLE snapshot_{number} AS SELECT "
+                "coalesce(m.keyspace, p.keyspace::BIGINT) AS keyspace, "
+                "coalesce(m.identifier, p.identifier::VARCHAR) AS identifier, "
+                "m.fingerprint, coalesce(m.expires_at, 0) AS expires_at, "
+                "p.keyspace IS NOT NULL AS pending "
+                f"FROM ({select}) m FULL JOIN pending p "
+                "ON m.keyspace = p.keyspace::BIGINT AND m.identifier = p.identifier::VARCHAR"
+            )
+
+
+def snapshot_facts(cursor: Cursor, number: int, now_ms: int) -> SnapshotFacts:
+    """The digest of a loaded snapshot, and how many of its members have not lapsed."""
+    digest, live = cursor.row(
+        f"SELECT coalesce(sum({digest_sql('keyspace', 'identifier', 'fingerprint', 'expires_at')}), "
+        f"0)::BIGINT, count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}) "
+        f"FROM snapshot_{number} WHERE fingerprint IS NOT NULL"
+    )
+    return SnapshotFacts(int(digest), int(live))
+
+
+def compare(
+    cursor: Cursor,
+    number: int,
+    shape: Shape | None,
+    policy: Policy,
+    on_conflict: str,
+    rejects: pyarrow.RecordBatchReader | None,
+) -> Difference:
+    """Fill changed_<number>: one row for each member that needs a command or is to be forgotten.
+
+    Duplicates are looked for only when the join shows that there are some: each matched row of the
+    snapshot was matched once, and each addition is alone with its identifier, or rows repeat.
+    """
+    if shape is None:
+        shape = Shape("0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
+        cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR, fingerprint BIGINT)")
+    rows = _count(cursor, f"desired_{number}")
+    _fill_changed(cursor, number, shape, policy)
+    duplicates = conflicts = 0
+    if _has_duplicates(cursor, number, rows):
+        conflicts = _deduplicate(cursor, number, shape, on_conflict)
+        duplicates = rows - _count(cursor, f"desired_{number}")
+        cursor.execute(f"DROP TABLE changed_{number}")
+        _fill_changed(cursor, number, shape, policy)
+    deferred = 0 if rejects is None else _defer_rejected(cursor, number, rejects, policy.now_ms)
+    counts = _count_changes(cursor, number, policy.now_ms)
+    return Difference(
+        desired=rows - duplicates,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        deferred=deferred,
+        rekeyed=_is_rekeyed(cursor, number, added=counts["add"], removed=counts["remove"]),
+        **counts,
+    )
+
+
+def _count(cursor: Cursor, table: str) -> int:
+    return int(cursor.row(f"SELECT count(*) FROM {table}")[0])
+
+
+def _fill_changed(cursor: Cursor, number: int, shape: Shape, policy: Policy) -> None:
+    old = digest_sql("s.keyspace", "s.identifier", "s.fingerprint", "s.expires_at")
+    cursor.execute(
+        f"""CREATE TABLE changed_{number} AS SELECT
+            coalesce(j.keyspace, j.d_keyspace) AS keyspace,
+            coalesce(j.d_identifier, j.identifier) AS identifier,
+            j.change, coalesce(j.pending, false) AS retry, j.d_fingerprint AS fingerprint,
+            j.row_expires, j.data_bag, j.fingerprint IS NOT NULL AS confirmed,
+            j.keyspace IS NOT NULL AS matched, coalesce(j.expires_at, 0) AS old_expires,
+            j.old_digest
+        FROM (
+            SELECT {shape.keyspace_sql} AS d_keyspace, d.identifier AS d_identifier,
+                d.fingerprint AS d_fingerprint, {shape.row_expires_sql} AS row_expires,
+                CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
+                s.keyspace, s.identifier, s.fingerprint, s.expires_at, s.pending,
+                CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest,
+                {_change_sql(shape, policy)} AS change
+            FROM desired_{number} d FULL JOIN snapshot_{number} s
+            ON {shape.keyspace_sql} = s.keyspace AND d.identifier = s.identifier
+        ) j WHERE j.change <> 0"""
+    )
+
+
+def _change_sql(shape: Shape, policy: Policy) -> str:
+    now = policy.now_ms
+    certain = now - policy.certain_after_ms
+    return f"""(CASE
+        WHEN d.identifier IS NULL THEN CASE
+            WHEN s.pending THEN {REMOVE}
+            WHEN s.expires_at <> 0 AND s.expires_at <= {certain} THEN {FORGET}
+            ELSE {REMOVE} END
+        WHEN s.fingerprint IS NULL THEN {ADD}
+        WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
+        WHEN d.fingerprint <> s.fingerprint OR s.pending THEN {UPDATE}
+        WHEN {shape.row_expires_sql} IS NULL AND {_due_sql(policy)} THEN {RENEW}
+        ELSE 0 END)::UTINYINT"""
+
+
+def _due_sql(policy: Policy) -> str:
+    """True for an unchanged member that must be sent again so that it never lapses."""
+    if policy.expiration_minutes == NEVER:
+        return _reassert_sql(policy)
+    duration = policy.expiration_minutes * MINUTE_MS
+    lowest = policy.renew_at
+    highest = min(lowest * SPREAD, MOST_RENEWED_AT)
+    left = f"(s.expires_at - {policy.now_ms})"
+    member = fingerprint_sql("concat(s.identifier, ':', s.expires_at)")
+    spread = f"({member} % 1000003) / 1000003.0"
+    share = f"({lowest!r} + {highest - lowest!r} * {spread})"
+    return (
+        f"(CASE WHEN {left} >= {int(highest * duration)} THEN false "
+        f"ELSE {left} < {share} * {duration} END)"
+    )
+
+
+def _reassert_sql(policy: Policy) -> str:
+    """True where a member's turn, which a hash spreads over the period, came since the last time."""
+    if policy.reassert_minutes == NEVER:
+        return "false"
+    period = policy.reassert_minutes * MINUTE_MS
+    turn = f"({fingerprint_sql('s.identifier')} % {period})"
+    return (
+        f"((({policy.now_ms} - {turn}) // {period}) > (({policy.reasserted_at_ms} - {turn}) "
+        f"// {period}))"
+    )
+
+
+def _has_duplicates(cursor: Cursor, number: int, rows: int) -> bool:
+    snapshot = _count(cursor, f"snapshot_{number}")
+    added, distinct, snapshot_only = cursor.row(
+        f"""SELECT count(*) FILTER (WHERE NOT matched),
+            count(DISTINCT (keyspace, identifier)) FILTER (WHERE NOT matched),
+            count(*) FILTER (WHERE matched AND fingerprint IS NULL)
+        FROM changed_{number}"""
+    )
+    return bool(added != distinct or rows - added != snapshot - snapshot_only)
+
+
+def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:
+    """Keep one row for each identifier; returns how many identifiers had rows that differ.
+
+    Which row stays does not depend on the order of the rows: the latest expiry if asked for, then
+    the smallest fingerprint.
+    """
+    expiry = f"CASE {shape.row_expires_sql} WHEN 0 THEN 9223372036854775807 ELSE " + (
+        f"{shape.row_expires_sql} END"
+    )
+    rank = (
+        f"{expiry} DESC NULLS LAST, d.fingerprint"
+        if on_conflict == "latest_expiry"
+        else ("d.fingerprint")
+    )
+    cursor.execute(
+        f"CREATE TABLE repeated_{number} AS SELECT {shape.keyspace_sql} AS keyspace, d.identifier, "
+        f"min(d.fingerprint) <> max(d.fingerprint) AS conflict, first(d.rowid ORDER BY {rank}) AS kept "
+        f"FROM desired_{number} d GROUP BY ALL HAVING count(*) > 1"
+    )
+    cursor.execute(
+        f"DELETE FROM desired_{number} WHERE rowid IN (SELECT d.rowid FROM desired_{number} d "
+        f"JOIN repeated_{number} r ON r.keyspace = {shape.keyspace_sql} "
+        "AND r.identifier = d.identifier WHERE d.rowid <> r.kept)"
+    )
+    return int(cursor.row(f"SELECT count(*) FROM repeated_{number} WHERE conflict")[0])
+
+
+def _defer_rejected(
+    cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReader, now_ms: int
+) -> int:
+    """Take out the commands that were rejected and must still wait; returns their number.
+
+    A reject whose member needs no command any more is forgotten.
+    """
+    table = f"changed_{number}"
+    with cursor.reading("rejects", rejects):
+        cursor.execute(
+            f"CREATE TABLE rejects_{number} AS SELECT keyspace::BIGINT AS keyspace, "
+            "identifier::VARCHAR AS identifier, operation::VARCHAR AS operation, "
+            "fingerprint::BIGINT AS fingerprint, next_attempt_at::BIGINT AS next_attempt_at "
+            "FROM rejects"
+        )
+    cursor.execute(
+        f"INSERT INTO {table} SELECT r.keyspace, r.identifier, {FORGET}, false, NULL, NULL, NULL, "
+        f"false, false, 0, 0 FROM rejects_{number} r ANTI JOIN {table} c "
+        "ON r.keyspace = c.keyspace AND r.identifier = c.identifier"
+    )
+    same = (
+        f"r.keyspace = {table}.keyspace AND r.identifier = {table}.identifier AND CASE "
+        f"WHEN {table}.change = {REMOVE} THEN r.operation = 'DELETE' "
+        f"ELSE r.operation = 'UPDATE' AND r.fingerprint = {table}.fingerprint END"
+    )
+    before = _count(cursor, table)
+    cursor.execute(
+        f"DELETE FROM {table} WHERE change <> {FORGET} AND EXISTS (SELECT 1 FROM "
+        f"rejects_{number} r WHERE {same} AND r.next_attempt_at > {now_ms})"
+    )
+    return before - _count(cursor, table)
+
+
+def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
+    names = ("add", "update", "renew", "remove", "forget", "retry", "removed_live")
+    counts = cursor.row(
+        f"""SELECT count(*) FILTER (WHERE change = {ADD}),
+            count(*) FILTER (WHERE change = {UPDATE}), count(*) FILTER (WHERE change = {RENEW}),
+            count(*) FILTER (WHERE change = {REMOVE}), count(*) FILTER (WHERE change = {FORGET}),
+            count(*) FILTER (WHERE retry AND change <> {FORGET}),
+            count(*) FILTER (WHERE change = {REMOVE} AND confirmed
+                AND (old_expires = 0 OR old_expires > {now_ms}))
+        FROM changed_{number}"""
+    )
+    return dict(zip(names, map(int, counts), strict=True))
+
+
+def _is_rekeyed(cursor: Cursor, number: int, *, added: int, removed: int) -> bool:
+    """Whether members are added under one kind or compartment and removed under another."""
+    if not added or not removed:
+        return False
+    pairs = cursor.row(
+        f"""SELECT count(*) FROM
+            (SELECT DISTINCT keyspace FROM changed_{number} WHERE change = {ADD}) a,
+            (SELECT DISTINCT keyspace FROM changed_{number} WHERE change = {REMOVE}) r
+        WHERE a.keyspace <> r.keyspace"""
+    )
+    return bool(pairs[0])

@@ -1,0 +1,313 @@
+"""Query results become desired members: normalised and checked, before anything is compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segsync.engine.facts import Rows
+from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.session import Cursor, column, quoted
+from segsync.model import NEVER, IdentifierKind, Segment
+
+if TYPE_CHECKING:
+    import pyarrow
+
+KINDS = tuple(IdentifierKind)
+IDENTIFIER_COLUMNS: Mapping[str, IdentifierKind] = {
+    "user_account_id": IdentifierKind.USER_ACCOUNT_ID,
+    "email_hash": IdentifierKind.EMAIL_HASH,
+    "user_agent_id": IdentifierKind.USER_AGENT_ID,
+    "email": IdentifierKind.EMAIL_HASH,
+}
+LONGEST_IDENTIFIER = 65_536
+LARGEST_DATA_BAG = 10_000_000
+"""Bytes. A line must stay far below a part's size; the platform documents no limit."""
+EARLIEST_MS = 100_000_000_000
+"""March 1973. A smaller `expiration_ts` is surely in seconds, not in milliseconds."""
+LATEST_MS = 253_402_300_799_999
+WHITE_SPACE = " \t\n\r\f\v\u00a0"
+
+TOLD_BY_SOURCE = 1
+EXPIRED = 2
+REASONS: Mapping[int, str] = {
+    EXPIRED: "its expiration_ts has passed",
+    3: "no identifier: every identifier column is NULL",
+    4: "more than one identifier",
+    5: "empty identifier",
+    6: "identifier with a NUL character",
+    7: f"identifier longer than {LONGEST_IDENTIFIER} characters",
+    8: "empty compartment_id",
+    9: "not an e-mail address",
+    10: "expiration_ts is negative or beyond the year 9999",
+    11: "expiration_ts looks like seconds: milliseconds are meant",
+    12: "data_bag is not a JSON object (with each key once, and no NaN)",
+    13: f"data bag larger than {LARGEST_DATA_BAG} bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredColumn:
+    """A column of the query's result: its lower-cased name, and the SQL of its JSON fragment."""
+
+    name: str
+    json_sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How to read a segment's desired table, called `d`: SQL for what is not a plain column."""
+
+    keyspace_sql: str
+    row_expires_sql: str
+    data_bag_sql: str
+
+
+def fingerprint_sql(text_sql: str) -> str:
+    """63 bits of the md5 of a text: never changes between versions, fits SQLite's integers."""
+    return f"(md5_number({text_sql}) & 9223372036854775807)::BIGINT"
+
+
+def fingerprint_of(text: str) -> int:
+    """The same as `fingerprint_sql`, for a text that is the same for every member."""
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "little") & (2**63 - 1)
+
+
+def load(
+    cursor: Cursor,
+    segment: Segment,
+    number: int,
+    columns: tuple[DesiredColumn, ...],
+    stream: pyarrow.RecordBatchReader,
+    keyspaces: Keyspaces,
+    now_ms: int,
+) -> tuple[Rows, Shape]:
+    """Fill the table desired_<number>; invalid rows go to invalid_<number>."""
+    loading = _Loading(segment, number, columns, now_ms)
+    with cursor.reading("query_result", stream):
+        cursor.execute(f"CREATE TABLE {loading.table} AS {loading.select()}")
+    rows = _set_invalid_aside(cursor, loading)
+    if loading.keyspace_varies:
+        _number_keyspaces(cursor, loading, keyspaces)
+        return rows, loading.shape("d.keyspace")
+    place = (number, loading.kinds[0][1], loading.compartment)
+    return rows, loading.shape(f"{keyspaces.number(place)}::BIGINT")
+
+
+class _Loading:
+    """The SQL that normalises one query's result."""
+
+    def __init__(
+        self, segment: Segment, number: int, columns: tuple[DesiredColumn, ...], now_ms: int
+    ) -> None:
+        self.segment = segment
+        self.number = number
+        self.table = f"desired_{number}"
+        self._now_ms = now_ms
+        self._columns = {item.name: item for item in columns}
+        self.kinds = [(n, kind) for n, kind in IDENTIFIER_COLUMNS.items() if n in self._columns]
+
+    @property
+    def compartment(self) -> str | None:
+        """The compartment of every account, where no column says otherwise."""
+        is_account = self.kinds[0][1] is IdentifierKind.USER_ACCOUNT_ID
+        return self.segment.compartment_id if is_account else None
+
+    @property
+    def keyspace_varies(self) -> bool:
+        """Whether rows differ in kind or compartment."""
+        return len(self.kinds) > 1 or "compartment_id" in self._columns
+
+    def shape(self, keyspace_sql: str) -> Shape:
+        """What the table looks like once it is loaded."""
+        fragments = [
+            (name, self._columns[name.lower()].json_sql.replace(column(name.lower()), f"d.c{n}"))
+            for n, name in enumerate(sorted(self.segment.data_bag))
+        ]
+        whole = "d.data_bag" if "data_bag" in self._columns else "NULL::VARCHAR"
+        return Shape(
+            keyspace_sql=keyspace_sql,
+            row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else "NULL::BIGINT",
+            data_bag_sql=_object_sql(fragments) if fragments else whole,
+        )
+
+    def select(self) -> str:
+        """The whole statement that reads the stream."""
+        invalid = self._invalid_sql()
+        parts = [
+            f"CASE WHEN {self._told} THEN __invalid::VARCHAR "
+            f"ELSE {self._identifier_sql()} END AS identifier",
+            f"({self._fingerprint_sql()}) AS fingerprint",
+            f"({invalid})::UTINYINT AS invalid",
+        ]
+        if "expiration_ts" in self._columns:
+            parts.append("coalesce(expiration_ts, 0)::BIGINT AS row_expires")
+        if self.keyspace_varies:
+            parts += [
+                f"({self._kind_sql()})::UTINYINT AS kind",
+                f"{self._compartment_sql()} AS place",
+            ]
+        if "data_bag" in self._columns:
+            parts.append(f"{_canonical_sql('data_bag')} AS data_bag")
+        parts += [
+            f"{column(name.lower())} AS c{n}"
+            for n, name in enumerate(sorted(self.segment.data_bag))
+        ]
+        return f"SELECT {', '.join(parts)} FROM query_result"
+
+    @property
+    def _told(self) -> str:
+        return "__invalid IS NOT NULL"
+
+    def _value_sql(self, name: str) -> str:
+        if name != "email":
+            return column(name)
+        return f"{self.segment.hash_email}(lower(trim(email, {quoted(WHITE_SPACE)})))"
+
+    def _identifier_sql(self) -> str:
+        values = [f"({self._value_sql(name)})::VARCHAR" for name, _ in self.kinds]
+        return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
+
+    def _kind_sql(self) -> str:
+        whens = [f"WHEN {column(n)} IS NOT NULL THEN {KINDS.index(kind)}" for n, kind in self.kinds]
+        return f"CASE {' '.join(whens)} ELSE 0 END"
+
+    def _compartment_sql(self) -> str:
+        fallback = quoted(self.segment.compartment_id) if self.segment.compartment_id else "NULL"
+        value = f"coalesce(compartment_id, {fallback})"
+        if "compartment_id" not in self._columns:
+            value = fallback
+        if "user_account_id" not in self._columns:
+            return "NULL::VARCHAR"
+        return f"CASE WHEN user_account_id IS NOT NULL THEN {value} END"
+
+    def _policy_sql(self) -> str:
+        if "expiration_ts" in self._columns:
+            return (
+                "CASE WHEN coalesce(expiration_ts, 0) = 0 THEN 'never|' "
+                "ELSE concat('ts:', expiration_ts, '|') END"
+            )
+        return quoted(policy_text(self.segment.expiration_minutes))
+
+    def _fingerprint_sql(self) -> str:
+        bag = self._bag_sql()
+        if bag is None and "expiration_ts" not in self._columns:
+            return f"{fingerprint_of(policy_text(self.segment.expiration_minutes))}::BIGINT"
+        return fingerprint_sql(f"concat({self._policy_sql()}, {bag or quoted('')})")
+
+    def _bag_sql(self) -> str | None:
+        if self.segment.data_bag:
+            return _object_sql(
+                [(n, self._columns[n.lower()].json_sql) for n in sorted(self.segment.data_bag)]
+            )
+        return _canonical_sql("data_bag") if "data_bag" in self._columns else None
+
+    def _invalid_sql(self) -> str:
+        names = [column(name) for name, _ in self.kinds]
+        present = " + ".join(f"({name} IS NOT NULL)::INT" for name in names)
+        checks = [
+            f"WHEN {self._told} THEN {TOLD_BY_SOURCE}",
+            f"WHEN {' AND '.join(f'{name} IS NULL' for name in names)} THEN 3",
+        ]
+        if len(names) > 1:
+            checks.append(f"WHEN {present} > 1 THEN 4")
+        for name in names:
+            checks += [
+                f"WHEN {name} = '' THEN 5",
+                f"WHEN contains({name}, chr(0)) THEN 6",
+                f"WHEN strlen({name}) > {LONGEST_IDENTIFIER} THEN 7",
+            ]
+        if "compartment_id" in self._columns:
+            checks.append("WHEN compartment_id = '' OR contains(compartment_id, chr(0)) THEN 8")
+        if "email" in self._columns:
+            checks.append("WHEN email NOT LIKE '%_@_%' THEN 9")
+        if "data_bag" in self._columns:
+            checks.append(f"WHEN data_bag IS NOT NULL AND NOT {_is_object_sql('data_bag')} THEN 12")
+        if self._bag_sql() is not None:
+            checks.append(f"WHEN strlen({self._bag_sql()}) > {LARGEST_DATA_BAG} THEN 13")
+        if "expiration_ts" in self._columns:
+            checks += [
+                f"WHEN expiration_ts < 0 OR expiration_ts > {LATEST_MS} THEN 10",
+                f"WHEN expiration_ts > 0 AND expiration_ts < {EARLIEST_MS} THEN 11",
+                f"WHEN expiration_ts > 0 AND expiration_ts <= {self._now_ms} THEN {EXPIRED}",
+            ]
+        return f"CASE {' '.join(checks)} ELSE 0 END"
+
+
+def policy_text(expiration_minutes: int) -> str:
+    """The part of the fingerprinted text that stands for a segment's expiration."""
+    return "never|" if expiration_minutes == NEVER else f"minutes:{expiration_minutes}|"
+
+
+def _object_sql(fragments: list[tuple[str, str]]) -> str:
+    members = ", ',', ".join(
+        f"{quoted(json.dumps(key, ensure_ascii=False) + ':')}, coalesce({sql}, 'null')"
+        for key, sql in fragments
+    )
+    return f"concat('{{', {members}, '}}')"
+
+
+def _is_object_sql(name: str) -> str:
+    """True for JSON that is an object with each key once. DuckDB's parser lets NaN through."""
+    bare = f"regexp_replace({name}, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
+    return (
+        f"(CASE WHEN NOT json_valid({name}) THEN false WHEN json_type({name}) <> 'OBJECT' THEN false "
+        f"WHEN len(json_keys({name})) <> len(list_distinct(json_keys({name}))) THEN false "
+        f"WHEN regexp_matches({name}, '(?i)nan|inf') "
+        f"THEN NOT regexp_matches({bare}, '(?i)nan|inf') ELSE true END)"
+    )
+
+
+def _canonical_sql(name: str) -> str:
+    """The object with its keys sorted, so that equal bags are equal texts."""
+    entries = f"""list_sort(map_entries(from_json({name}, '"MAP(VARCHAR, JSON)"')))"""
+    members = f"list_transform({entries}, lambda e: concat(to_json(e.key), ':', e.value))"
+    return (
+        f"CASE WHEN {name} IS NOT NULL AND {_is_object_sql(name)} "
+        f"THEN concat('{{', array_to_string({members}, ','), '}}') END"
+    )
+
+
+def _set_invalid_aside(cursor: Cursor, loading: _Loading) -> Rows:
+    table, number = loading.table, loading.number
+    counts = dict(cursor.rows(f"SELECT invalid, count(*) FROM {table} GROUP BY invalid"))
+    queried = sum(counts.values())
+    counts.pop(0, None)
+    reasons: dict[str, int] = {}
+    if counts:
+        cursor.execute(
+            f"CREATE TABLE invalid_{number} AS SELECT rowid + 1 AS row_number, invalid, identifier "
+            f"FROM {table} WHERE invalid <> 0"
+        )
+        cursor.execute(f"DELETE FROM {table} WHERE invalid <> 0")
+        reasons = _reasons(cursor, number, counts)
+    return Rows(queried, reasons, counts.get(EXPIRED, 0))
+
+
+def _reasons(cursor: Cursor, number: int, counts: dict[int, int]) -> dict[str, int]:
+    told = cursor.rows(
+        f"SELECT identifier, count(*) FROM invalid_{number} WHERE invalid = {TOLD_BY_SOURCE} "
+        "GROUP BY identifier ORDER BY 2 DESC, 1"
+    )
+    known = {REASONS[code]: n for code, n in sorted(counts.items()) if code != TOLD_BY_SOURCE}
+    return known | {str(reason): int(n) for reason, n in told}
+
+
+def _number_keyspaces(cursor: Cursor, loading: _Loading, keyspaces: Keyspaces) -> None:
+    table, number = loading.table, loading.number
+    cursor.execute(f"CREATE TABLE place_{number} (kind UTINYINT, place VARCHAR, keyspace BIGINT)")
+    for kind, place in cursor.rows(f"SELECT DISTINCT kind, place FROM {table}"):
+        keyspace = keyspaces.number((number, KINDS[kind], place))
+        text = "NULL" if place is None else quoted(place)
+        cursor.execute(f"INSERT INTO place_{number} VALUES ({kind}, {text}, {keyspace})")
+    cursor.execute(
+        f"CREATE TABLE numbered_{number} AS SELECT t.* EXCLUDE (kind, place), p.keyspace "
+        f"FROM {table} t JOIN place_{number} p "
+        "ON t.kind = p.kind AND t.place IS NOT DISTINCT FROM p.place"
+    )
+    cursor.execute(f"DROP TABLE {table}")
+    cursor.execute(f"ALTER TABLE numbered_{number} RENAME TO {table}")

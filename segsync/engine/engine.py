@@ -1,0 +1,187 @@
+"""The engine's face: asked for things in the words of a plan, it answers with figures and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from segsync.engine import commands, compare, desired, examples, rejects
+from segsync.engine.desired import DesiredColumn, Shape
+from segsync.engine.facts import Difference, Example, Policy, Rows, SnapshotFacts, Target
+from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.session import Session, quoted
+from segsync.model import LineRange, Part, Segment
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Engine:
+    """Compares members and writes commands; segments are told apart by their number.
+
+    Methods that take a segment's number may run in parallel for different segments, and the loading
+    of one segment's desired members beside that of its snapshot. All raise EngineError.
+    """
+
+    def __init__(self, keyspaces: Keyspaces, memory_limit: str = "1GB") -> None:
+        self._session = Session(memory_limit)
+        self._shapes: dict[int, Shape] = {}
+        self._lock = Lock()
+        self.keyspaces = keyspaces
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def interrupt(self) -> None:
+        """Stop what is running, from any thread."""
+        self._session.interrupt()
+
+    def digest_probe(self) -> int:
+        """The digest of a fixed value: another one means that digests cannot be compared."""
+        with self._session.cursor() as cursor:
+            sql = compare.digest_sql("1", "'segsync'", "2", "3")
+            return int(cursor.row(f"SELECT {sql}")[0])
+
+    def load_desired(
+        self,
+        number: int,
+        segment: Segment,
+        columns: tuple[DesiredColumn, ...],
+        stream: pyarrow.RecordBatchReader,
+        now_ms: int,
+    ) -> Rows:
+        """Read a query's result to its end."""
+        with self._session.cursor() as cursor:
+            rows, shape = desired.load(
+                cursor, segment, number, columns, stream, self.keyspaces, now_ms
+            )
+        with self._lock:
+            self._shapes[number] = shape
+        return rows
+
+    def load_snapshot(
+        self,
+        number: int,
+        members: pyarrow.RecordBatchReader,
+        pending: pyarrow.RecordBatchReader | None,
+        now_ms: int,
+    ) -> SnapshotFacts:
+        """Read a segment's confirmed members, and those of unknown outcome."""
+        with self._session.cursor() as cursor:
+            compare.load_snapshot(cursor, number, members, pending)
+            return compare.snapshot_facts(cursor, number, now_ms)
+
+    def compare(
+        self,
+        number: int,
+        policy: Policy,
+        on_conflict: str,
+        rejected: pyarrow.RecordBatchReader | None,
+    ) -> Difference:
+        """Find the changes of a segment; without desired members all of its snapshot goes."""
+        with self._session.cursor() as cursor:
+            shape = self._shapes.get(number)
+            return compare.compare(cursor, number, shape, policy, on_conflict, rejected)
+
+    def release(self, number: int) -> None:
+        """Give back what was only needed to find a segment's changes."""
+        with self._session.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS desired_{number}")
+            cursor.execute(f"DROP TABLE IF EXISTS snapshot_{number}")
+
+    def examples(self, number: int, limit: int) -> list[Example]:
+        """Up to `limit` members of each kind of change."""
+        places = dict(self.keyspaces.all())
+        with self._session.cursor() as cursor:
+            return examples.changed(cursor, number, places, limit)
+
+    def invalid_examples(self, number: int, limit: int) -> list[Example]:
+        """The first invalid rows of a segment that has some."""
+        with self._session.cursor() as cursor:
+            return examples.invalid(cursor, number, limit)
+
+    def conflict_examples(self, number: int, limit: int) -> list[Example]:
+        """Some conflicts of a segment that has some."""
+        places = dict(self.keyspaces.all())
+        with self._session.cursor() as cursor:
+            return examples.conflicts(cursor, number, places, limit)
+
+    def arrange(
+        self, targets: Iterable[Target], wire: commands.Format, now_ms: int
+    ) -> tuple[Part, ...]:
+        """Put the changes of the targets into the order of sending, and cut them into parts."""
+        with self._session.cursor() as cursor:
+            return commands.arrange(cursor, targets, self.keyspaces, wire, now_ms)
+
+    def ranges(self) -> tuple[LineRange, ...]:
+        """Which of the arranged lines belong to which segment."""
+        with self._session.cursor() as cursor:
+            return commands.ranges(cursor)
+
+    @contextmanager
+    def lines(self, part: Part) -> Iterator[pyarrow.RecordBatchReader]:
+        """The part's lines as they go over the wire, each with its line end; one text column."""
+        with (
+            self._session.cursor() as cursor,
+            cursor.stream(commands.lines_sql(part.first, part.last)) as rows,
+        ):
+            yield rows
+
+    @contextmanager
+    def journal(self, submitted_at_ms: int) -> Iterator[pyarrow.RecordBatchReader]:
+        """All changes as the state's journal wants them."""
+        with (
+            self._session.cursor() as cursor,
+            cursor.stream(commands.journal_sql(submitted_at_ms)) as rows,
+        ):
+            yield rows
+
+    def save_commands(self, path: Path) -> None:
+        """Write the arranged changes to a Parquet file."""
+        with self._session.cursor() as cursor:
+            cursor.execute(
+                f"COPY (SELECT * FROM commands ORDER BY line) TO {quoted(str(path))} (FORMAT parquet)"
+            )
+
+    def restore_commands(
+        self, path: Path, targets: Iterable[Target], wire: commands.Format, now_ms: int
+    ) -> tuple[Part, ...]:
+        """The counterpart of `save_commands`: the same commands and parts as were arranged then."""
+        with self._session.cursor() as cursor:
+            return commands.restore(cursor, path, targets, self.keyspaces, wire, now_ms)
+
+    def load_sent(self, changes: pyarrow.RecordBatchReader, targets: Iterable[Target]) -> None:
+        """Read the journal of a run, to find its rejects."""
+        with self._session.cursor() as cursor:
+            commands.store_targets(cursor, targets, self.keyspaces)
+            rejects.load_sent(cursor, changes)
+
+    def match_rejects(self, error_file: Path, part_lines: tuple[int, int]) -> int:
+        """Which lines of a part an error file names; returns how many. See `rejected`."""
+        with self._session.cursor() as cursor:
+            return rejects.match(cursor, error_file, *part_lines)
+
+    def keep_rejects(self) -> None:
+        """Add what `match_rejects` found to the run's rejects."""
+        with self._session.cursor() as cursor:
+            rejects.keep(cursor)
+
+    def rejected_by_segment(self) -> dict[int, int]:
+        """How many of the arranged commands of each segment are among the kept rejects."""
+        with self._session.cursor() as cursor:
+            return rejects.by_segment(cursor)
+
+    @contextmanager
+    def rejected(self) -> Iterator[pyarrow.RecordBatchReader]:
+        """The run's rejects that were kept: line, reason."""
+        with (
+            self._session.cursor() as cursor,
+            cursor.stream(rejects.KEPT_SQL) as rows,
+        ):
+            yield rows

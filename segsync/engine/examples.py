@@ -1,0 +1,58 @@
+"""A few rows of a comparison, to show what stands behind its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from segsync.engine.compare import WORDS
+from segsync.engine.desired import REASONS, TOLD_BY_SOURCE
+from segsync.engine.facts import Example
+from segsync.engine.keyspaces import Place
+from segsync.engine.session import Cursor
+
+
+def changed(cursor: Cursor, number: int, places: Mapping[int, Place], limit: int) -> list[Example]:
+    """Up to `limit` members of each kind of change, the same ones every time."""
+    found = []
+    for change, word in WORDS.items():
+        rows = cursor.rows(
+            f"SELECT keyspace, identifier, old_expires, row_expires, retry FROM changed_{number} "
+            f"WHERE change = {change} ORDER BY identifier, keyspace LIMIT {limit}"
+        )
+        for keyspace, identifier, old_expires, row_expires, retry in rows:
+            _, kind, compartment = places[keyspace]
+            found.append(
+                Example(
+                    word, kind, compartment, identifier,
+                    old_expires_at=old_expires, row_expires_at=row_expires, retry=retry,
+                )
+            )  # fmt: skip
+    return found
+
+
+def invalid(cursor: Cursor, number: int, limit: int) -> list[Example]:
+    """The first invalid rows, by their place in the query's result."""
+    rows = cursor.rows(
+        f"SELECT row_number, invalid, identifier FROM invalid_{number} ORDER BY row_number "
+        f"LIMIT {limit}"
+    )
+    return [
+        Example("invalid", None, None, None, row=row, reason=identifier)
+        if code == TOLD_BY_SOURCE
+        else Example("invalid", None, None, identifier, row=row, reason=REASONS[code])
+        for row, code, identifier in rows
+    ]
+
+
+def conflicts(
+    cursor: Cursor, number: int, places: Mapping[int, Place], limit: int
+) -> list[Example]:
+    """Identifiers that the query returned more than once, with different data bag or expiry."""
+    rows = cursor.rows(
+        f"SELECT keyspace, identifier FROM repeated_{number} WHERE conflict "
+        f"ORDER BY identifier LIMIT {limit}"
+    )
+    return [
+        Example("conflict", places[keyspace][1], places[keyspace][2], identifier)
+        for keyspace, identifier in rows
+    ]

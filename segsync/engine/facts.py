@@ -1,0 +1,95 @@
+"""What the engine is told and what it answers, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from segsync.model import Address, IdentifierKind
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a query returned: rows in all, and the invalid ones by reason.
+
+    `expired` (part of `invalid`) counts rows whose own `expiration_ts` has passed.
+    """
+
+    queried: int
+    invalid_reasons: Mapping[str, int]
+    expired: int
+
+    @property
+    def invalid(self) -> int:
+        """Rows that cannot be members."""
+        return sum(self.invalid_reasons.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """What was read of a segment's snapshot: its digest, and its members that have not lapsed."""
+
+    digest: int
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a segment's members are sent again.
+
+    Times are epoch milliseconds. A lapse is certain `certain_after_ms` beyond an expiry.
+    `reasserted_at_ms` is when members that never expire were last sent again.
+    """
+
+    now_ms: int
+    certain_after_ms: int
+    expiration_minutes: int
+    renew_at: float
+    reassert_minutes: int
+    reasserted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a segment's desired members differ from its snapshot; `conflicts` are identifiers."""
+
+    desired: int
+    duplicates: int
+    conflicts: int
+    add: int
+    update: int
+    renew: int
+    remove: int
+    forget: int
+    retry: int
+    deferred: int
+    removed_live: int
+    rekeyed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A segment whose commands are to be sent: where it is, and its members' duration in minutes."""
+
+    number: int
+    address: Address
+    expiration_minutes: int
+    rekeyed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row as the engine sees it, for a sample. Times are epoch milliseconds.
+
+    `label` is a change's word (add, update, renew, remove), "conflict" or "invalid".
+    """
+
+    label: str
+    kind: IdentifierKind | None
+    compartment_id: str | None
+    identifier: str | None
+    row: int | None = None
+    old_expires_at: int | None = None
+    row_expires_at: int | None = None
+    retry: bool = False
+    reason: str | None = None

@@ -1,0 +1,33 @@
+"""Numbers for the places where identifiers are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Lock
+
+from segsync.model import IdentifierKind
+
+Place = tuple[int, IdentifierKind, str | None]
+"""Segment number, kind, and the compartment of an account."""
+
+
+class Keyspaces:
+    """Gives each place a number: the one it has in the state, or the next free one."""
+
+    def __init__(self, known: Iterable[tuple[int, Place]]) -> None:
+        self._lock = Lock()
+        self._numbers = {place: number for number, place in known}
+        self._next = max(self._numbers.values(), default=0) + 1
+
+    def number(self, place: Place) -> int:
+        """The number of a place."""
+        with self._lock:
+            if place not in self._numbers:
+                self._numbers[place] = self._next
+                self._next += 1
+            return self._numbers[place]
+
+    def all(self) -> tuple[tuple[int, Place], ...]:
+        """Every number given so far, with its place."""
+        with self._lock:
+            return tuple(sorted((number, place) for place, number in self._numbers.items()))

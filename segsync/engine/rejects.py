@@ -1,0 +1,130 @@
+"""Which commands an execution's error file speaks of.
+
+The platform does not document that file. Whatever it looks like, a line of it names a command if it
+holds the command's fields (as JSON, or as JSON inside of something else), or the whole identifier as
+its text or as one of its cells. Line numbers alone name nothing: where counting begins is unknown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segsync.engine.compare import REMOVE, WORDS
+from segsync.engine.session import Cursor, EngineError, quoted
+from segsync.model import IdentifierKind
+
+if TYPE_CHECKING:
+    import pyarrow
+
+LONGEST_LINE = 20_000_000
+LONGEST_REASON = 200
+REASON_KEYS = ("error", "message", "reason", "error_message", "errors", "cause", "error_code")
+NO_REASON = "the platform gave no reason"
+KEPT_SQL = "SELECT line, reason FROM rejected ORDER BY line"
+_KEPT_TABLE = "CREATE TABLE IF NOT EXISTS rejected (line BIGINT PRIMARY KEY, reason VARCHAR)"
+
+
+def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader) -> None:
+    """Fill the table sent from the journal: what each line asked for, in the words of the wire."""
+    with cursor.reading("changes", changes):
+        cursor.execute(
+            "CREATE OR REPLACE TABLE sent AS SELECT c.line::BIGINT AS line, c.identifier::VARCHAR "
+            f"AS identifier, c.change::VARCHAR = {quoted(WORDS[REMOVE])} AS is_delete, t.kind, "
+            "t.compartment_id, t.field, t.value "
+            "FROM changes c JOIN targets t ON t.keyspace = c.keyspace::BIGINT"
+        )
+
+
+def match(cursor: Cursor, error_file: Path, first: int, last: int) -> int:
+    """Fill rejected_part with the lines first..last that the file names; returns their number.
+
+    A file that cannot be read names none.
+    """
+    cursor.execute(
+        "CREATE OR REPLACE TABLE rejected_part (line BIGINT PRIMARY KEY, reason VARCHAR)"
+    )
+    try:
+        _read(cursor, error_file)
+    except EngineError:
+        return 0
+    cursor.execute(
+        f"CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent WHERE line BETWEEN {first} AND {last}"
+    )
+    for statement in (_match_fields(), _match_texts()):
+        cursor.execute(f"INSERT INTO rejected_part {statement} ON CONFLICT DO NOTHING")
+    return int(cursor.row("SELECT count(*) FROM rejected_part")[0])
+
+
+def _read(cursor: Cursor, error_file: Path) -> None:
+    cursor.execute(
+        f"CREATE OR REPLACE TABLE error_lines AS SELECT row_number() OVER () AS number, text "
+        f"FROM read_csv({quoted(str(error_file))}, columns = {{'text': 'VARCHAR'}}, "
+        "delim = '\\x01', quote = '', escape = '', header = false, auto_detect = false, "
+        f"strict_mode = false, max_line_size = {LONGEST_LINE}) WHERE trim(text) <> ''"
+    )
+    inner = "substr(text, position('{' IN text), length(text) - position('{' IN text) "
+    inner += "- position('}' IN reverse(text)) + 2)"
+    cursor.execute(
+        "CREATE OR REPLACE TABLE error_objects AS WITH whole AS ("
+        f"SELECT number, text, CASE WHEN json_valid(text) THEN text WHEN json_valid({inner}) "
+        f"THEN {inner} WHEN json_valid(replace({inner}, '\"\"', '\"')) "
+        f"THEN replace({inner}, '\"\"', '\"') END AS object FROM error_lines), "
+        "objects AS (SELECT number, object FROM whole WHERE object IS NOT NULL "
+        "AND json_type(object) = 'OBJECT'), "
+        "inside AS (SELECT number, unnest(json_extract(object, '$.*')) AS value FROM objects), "
+        "found AS (SELECT number, object FROM objects UNION ALL SELECT number, "
+        "CASE WHEN json_type(value) = 'OBJECT' THEN value::VARCHAR "
+        "WHEN json_type(value) = 'VARCHAR' AND json_valid(value ->> '$') THEN value ->> '$' END "
+        "FROM inside) SELECT f.number, f.object, w.object AS outer_object, w.text FROM found f "
+        "JOIN whole w USING (number) WHERE f.object IS NOT NULL AND json_type(f.object) = 'OBJECT'"
+    )
+
+
+def _match_fields() -> str:
+    kinds = [kind.value for kind in IdentifierKind]
+    identifier = "coalesce(" + ", ".join(f"object ->> '$.{kind}'" for kind in kinds) + ")"
+    whens = " ".join(f"WHEN object ->> '$.{kind}' IS NOT NULL THEN '{kind}'" for kind in kinds)
+    return (
+        f"SELECT p.line, {_reason_sql('any_value(e.outer_object)', 'any_value(e.text)')} FROM "
+        f"(SELECT *, {identifier} AS identifier, CASE {whens} END AS kind FROM error_objects) e "
+        "JOIN part p ON p.identifier = e.identifier AND p.kind = e.kind "
+        "AND coalesce(object ->> '$.segment_id', object ->> '$.segment_technical_name') = p.value "
+        "AND (p.compartment_id IS NOT DISTINCT FROM (object ->> '$.compartment_id')) "
+        "GROUP BY p.line, p.identifier"
+    )
+
+
+def _match_texts() -> str:
+    """An identifier that stands alone in a line or a cell, and names one command only."""
+    cells = "unnest(list_distinct(list_append(string_split_regex(text, '[,;\\t]'), text)))"
+    return (
+        f"SELECT any_value(p.line), {_reason_sql('NULL', 'any_value(e.text)')} FROM "
+        f"(SELECT number, text, trim({cells}, ' \"\\r') AS cell FROM error_lines e "
+        "WHERE NOT EXISTS (SELECT 1 FROM error_objects o WHERE o.number = e.number)) e "
+        "JOIN part p ON p.identifier = e.cell GROUP BY p.identifier HAVING count(DISTINCT p.line) = 1"
+    )
+
+
+def _reason_sql(json_object: str, text: str) -> str:
+    """A short reason, in which the identifier itself is blanked out."""
+    given = ", ".join(f"{json_object} ->> '$.{key}'" for key in REASON_KEYS)
+    plain = f"CASE WHEN {json_object} IS NULL THEN {text} END"
+    hidden = (
+        f"replace(coalesce({given}, {plain}, {quoted(NO_REASON)}), any_value(p.identifier), '…')"
+    )
+    return f"left({hidden}, {LONGEST_REASON})"
+
+
+def keep(cursor: Cursor) -> None:
+    """Add the matched lines of a part to those of the whole run."""
+    cursor.execute(_KEPT_TABLE)
+    cursor.execute("INSERT INTO rejected SELECT line, reason FROM rejected_part")
+
+
+def by_segment(cursor: Cursor) -> dict[int, int]:
+    """The kept rejects counted by segment number."""
+    rows = cursor.rows(
+        "SELECT c.segment, count(*) FROM rejected r JOIN commands c ON c.line = r.line GROUP BY 1"
+    )
+    return {int(segment): int(count) for segment, count in rows}

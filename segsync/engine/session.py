@@ -1,0 +1,125 @@
+"""The DuckDB connection: its limits, its private temporary folder, and its errors translated."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from segsync.errors import SegsyncError, UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+BATCH_ROWS = 50_000
+
+
+class EngineError(SegsyncError):
+    """The engine could not do its work: memory, disk, or a stream that failed."""
+
+
+class Session:
+    """One in-memory DuckDB that spills to a private folder above `memory_limit` (such as 1GB)."""
+
+    def __init__(self, memory_limit: str) -> None:
+        import duckdb
+
+        self._folder = tempfile.TemporaryDirectory(prefix="segsync-")
+        self._error = duckdb.Error
+        try:
+            self._connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "memory_limit": memory_limit,
+                    "temp_directory": self._folder.name,
+                    "preserve_insertion_order": True,
+                    "arrow_large_buffer_size": True,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+        except duckdb.Error as error:
+            self._folder.cleanup()
+            raise UsageError(
+                f"the memory limit {memory_limit!r} is not usable: {error}", hint="try 1GB"
+            ) from None
+
+    def close(self) -> None:
+        """Give back memory and disk."""
+        self._connection.close()
+        self._folder.cleanup()
+
+    def interrupt(self) -> None:
+        """Stop the running statements, from any thread."""
+        self._connection.interrupt()
+
+    def cursor(self) -> Cursor:
+        """A connection of its own to the same tables, for one thread."""
+        return Cursor(self._connection.cursor(), self._error)
+
+
+class Cursor:
+    """Runs statements for one thread. Foreign errors become EngineError."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, error: type[Exception]) -> None:
+        self._connection = connection
+        self._error = error
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def execute(self, sql: str) -> None:
+        """Run one statement."""
+        with self._translated():
+            self._connection.execute(sql)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one statement and return its few rows."""
+        with self._translated():
+            return self._connection.execute(sql).fetchall()
+
+    def row(self, sql: str) -> tuple[Any, ...]:
+        """The one row of a query."""
+        return self.rows(sql)[0]
+
+    @contextmanager
+    def reading(self, name: str, stream: pyarrow.RecordBatchReader) -> Iterator[None]:
+        """Make an Arrow stream readable under a name, once."""
+        with self._translated():
+            self._connection.register(name, stream)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
+
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[pyarrow.RecordBatchReader]:
+        """The rows of a query as Arrow batches."""
+        with self._translated():
+            yield self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            text = str(error)
+            hint = None
+            if "Out of Memory" in text or "memory" in text.lower():
+                hint = "raise --memory-limit, or free space in the folder for temporary files"
+            raise EngineError(f"the comparison failed: {text.splitlines()[0]}", hint=hint) from None
+
+
+def quoted(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def column(name: str) -> str:
+    """A name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,96 @@
+"""What became of a part: confirmed, rejected in places, or not known. Never read from a status alone."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from segsync.destination import Destination, Execution, ExecutionState
+from segsync.engine import Engine, Target
+from segsync.errors import DestinationError
+from segsync.state import PartRecord, PartStatus, State
+
+
+@dataclass
+class Judging:
+    """Judges the parts of one run; `targets` say where each of its segments is."""
+
+    state: State
+    engine: Engine
+    destination: Destination
+    folder: Path
+    targets: tuple[Target, ...]
+    rejected: int = 0
+    problems: list[str] = field(default_factory=list)
+    _loaded: bool = False
+    _names: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __call__(self, part: PartRecord, executions: list[Execution]) -> PartRecord:
+        """The part with its final status. All its executions carry the same bytes."""
+        best = min(executions, key=lambda item: self._rank(part, item), default=None)
+        if best is None:
+            return replace(part, status=PartStatus.UNKNOWN)
+        seen = replace(
+            part,
+            execution_id=best.id,
+            total_success=best.total_success,
+            total_failure=best.total_failure,
+        )
+        if best.state is not ExecutionState.SUCCEEDED:
+            reason = f": {best.error_message}" if best.error_message else ""
+            self.problems.append(f"execution {best.id} ended as {best.status}{reason}")
+            return replace(seen, status=PartStatus.UNKNOWN)
+        if self._adds_up(part, best) and best.total_failure == 0:
+            return replace(seen, status=PartStatus.CONFIRMED)
+        return self._attribute(seen, best)
+
+    def _rank(self, part: PartRecord, execution: Execution) -> tuple[bool, bool, int, str]:
+        """Smallest for the execution that says most clearly that the lines were taken."""
+        failures = execution.total_failure
+        return (
+            execution.state is not ExecutionState.SUCCEEDED,
+            not self._adds_up(part, execution),
+            2**62 if failures is None else failures,
+            execution.id,
+        )
+
+    def _adds_up(self, part: PartRecord, execution: Execution) -> bool:
+        success, failure = execution.total_success, execution.total_failure
+        if success is None or failure is None:
+            return False
+        return success + failure == part.last - part.first + 1
+
+    def _attribute(self, part: PartRecord, execution: Execution) -> PartRecord:
+        """Name every failure, or keep the whole part pending."""
+        named = self._match(part, execution) if self._adds_up(part, execution) else 0
+        if named and named == execution.total_failure:
+            self.engine.keep_rejects()
+            self.rejected += named
+            return replace(part, status=PartStatus.CONFIRMED)
+        self.problems.append(
+            f"execution {execution.id}: {_figures(execution)} of {part.last - part.first + 1:,} "
+            "commands, and they cannot be told apart: all of them will be sent again"
+        )
+        return replace(part, status=PartStatus.UNATTRIBUTED)
+
+    def _match(self, part: PartRecord, execution: Execution) -> int:
+        if not execution.error_file_uri:
+            return 0
+        path = self.folder / f"errors-{next(self._names)}"
+        try:
+            self.destination.fetch_error_file(execution.error_file_uri, path)
+        except DestinationError as error:
+            self.problems.append(f"the error file of execution {execution.id}: {error}")
+            return 0
+        if not self._loaded:
+            with self.state.changes() as changes:
+                self.engine.load_sent(changes, self.targets)
+            self._loaded = True
+        return self.engine.match_rejects(path, (part.first, part.last))
+
+
+def _figures(execution: Execution) -> str:
+    if execution.total_success is None or execution.total_failure is None:
+        return "the platform gave no counts"
+    return f"the platform counts {execution.total_success:,} done and {execution.total_failure:,} failed"

@@ -1,0 +1,206 @@
+"""The plan as a value: what is shown is what is sent. And the guards, which refuse a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from segsync.model import Address, Guard, IdentifierKind, LineRange, Part
+
+FEWEST_GUARDED_MEMBERS = 10
+"""Below this many live members, `max_removed` is not looked at: any change is a large share."""
+
+
+class SegmentStatus(str, Enum):
+    """What a plan can do for a segment; only OK and REMOVED send commands."""
+
+    OK = "ok"
+    BLOCKED = "blocked"
+    ERROR = "error"
+    REMOVED = "removed"
+    ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Members of one segment, or their sum.
+
+    Always true: queried = duplicates + invalid + desired, and
+    desired = add + update + renew + unchanged. `retry` counts commands that repeat one of unknown
+    outcome, `forget` members that lapsed and are no longer desired, `deferred` (part of
+    `unchanged`, or members still to be removed) commands that wait because they were rejected.
+    """
+
+    queried: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+    desired: int = 0
+    snapshot: int = 0
+    add: int = 0
+    update: int = 0
+    renew: int = 0
+    remove: int = 0
+    unchanged: int = 0
+    retry: int = 0
+    forget: int = 0
+    deferred: int = 0
+    removed_live: int = 0
+
+    @property
+    def commands(self) -> int:
+        """How many lines of the payload these changes become."""
+        return self.add + self.update + self.renew + self.remove
+
+    def check(self) -> None:
+        """Assert that the counts add up: a plan whose figures do not is never shown or sent."""
+        if self.queried != self.duplicates + self.invalid + self.desired:
+            raise AssertionError(f"rows do not add up: {self}")
+        if self.desired != self.add + self.update + self.renew + self.unchanged:
+            raise AssertionError(f"members do not add up: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A guard that refuses a segment's plan: its name, the figures, the flag to type."""
+
+    guard: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One member as an example of a change, a conflict or an invalid row.
+
+    `label` is a Change's symbol, "invalid", "conflict" or "expired"; `row` is the 1-based row of the
+    query's result where that is known.
+    """
+
+    label: str
+    kind: IdentifierKind | None
+    compartment_id: str | None
+    identifier: str | None
+    reason: str
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """What happens to one segment.
+
+    `number` is its id in the state. `rekeyed` says that its removals must be finished before its
+    additions are sent, `keep` that a removed segment's members stay on the platform.
+    """
+
+    name: str
+    address: Address
+    number: int
+    status: SegmentStatus
+    counts: Counts = field(default_factory=Counts)
+    violations: tuple[Violation, ...] = ()
+    error: str | None = None
+    hint: str | None = None
+    samples: tuple[Sample, ...] = ()
+    invalid_reasons: Mapping[str, int] = field(default_factory=dict)
+    rekeyed: bool = False
+    keep: bool = False
+    place: str | None = None
+
+    @property
+    def sends(self) -> bool:
+        """Whether this segment's commands are part of the payload."""
+        return self.status in (SegmentStatus.OK, SegmentStatus.REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that one apply would do, and the state it was made for.
+
+    `open_run` is the reference of a run whose outcome is not known yet; `partial` says that
+    some segments of the spec were left out on purpose.
+    """
+
+    lineage: str
+    serial: int
+    spec_sha256: str
+    datamart_id: str
+    api_origin: str
+    created_at_ms: int
+    segments: tuple[SegmentPlan, ...]
+    parts: tuple[Part, ...]
+    ranges: tuple[LineRange, ...] = ()
+    partial: bool = False
+    open_run: str | None = None
+
+    @property
+    def totals(self) -> Counts:
+        """The sums over the segments whose commands are sent."""
+        sending = [segment.counts for segment in self.segments if segment.sends]
+        names = Counts.__dataclass_fields__
+        return Counts(**{name: sum(getattr(c, name) for c in sending) for name in names})
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole payload."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether an apply would send a command or change the snapshot."""
+        totals = self.totals
+        return bool(totals.commands or totals.forget or self.dropped)
+
+    @property
+    def dropped(self) -> tuple[SegmentPlan, ...]:
+        """Removed segments, which leave the state when the plan is carried out."""
+        return tuple(s for s in self.segments if s.status is SegmentStatus.REMOVED)
+
+    def with_status(self, *statuses: SegmentStatus) -> tuple[SegmentPlan, ...]:
+        """The segments in one of these states."""
+        return tuple(segment for segment in self.segments if segment.status in statuses)
+
+
+def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ...]:
+    """The guards that refuse these counts. `--allow NAME` lets one plan through."""
+    remedy = f"if this is intended, add --allow {name} to this invocation"
+    found = []
+    if counts.desired == 0 and counts.snapshot > 0 and not guard.allow_empty:
+        found.append(
+            Violation(
+                "empty",
+                f"the query returned no members, but the segment has {counts.snapshot:,}",
+                f"{remedy}, or set `guard: {{allow_empty: true}}`",
+            )
+        )
+    elif counts.removed_live > _most_removed(guard, counts.snapshot):
+        share = counts.removed_live / counts.snapshot
+        found.append(
+            Violation(
+                "max_removed",
+                f"{counts.removed_live:,} of {counts.snapshot:,} members ({share:.1%}) would be "
+                f"removed; the limit is {_limit_text(guard)}",
+                remedy,
+            )
+        )
+    if guard.max_members is not None and counts.desired > guard.max_members:
+        found.append(
+            Violation(
+                "max_members",
+                f"the query returned {counts.desired:,} members; the limit is {guard.max_members:,}",
+                f"{remedy}, or raise `guard: {{max_members: …}}`",
+            )
+        )
+    return tuple(found)
+
+
+def _most_removed(guard: Guard, live: int) -> float:
+    if isinstance(guard.max_removed, int):
+        return guard.max_removed
+    return guard.max_removed * live if live >= FEWEST_GUARDED_MEMBERS else live
+
+
+def _limit_text(guard: Guard) -> str:
+    if isinstance(guard.max_removed, int):
+        return f"{guard.max_removed:,} members (`max_removed`)"
+    return f"{guard.max_removed * 100:.4g} % (`max_removed`)"

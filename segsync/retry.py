@@ -1,0 +1,85 @@
+"""Asking again: when, how often, and for how long. The caller's clock does the waiting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from segsync.errors import DestinationError
+from segsync.model import Clock
+
+ATTEMPTS = 5
+BASE_SECONDS = 0.5
+CAP_SECONDS = 30.0
+RETRY_AFTER_CAP_SECONDS = 300.0
+TOTAL_SECONDS = 15 * 60.0
+
+T = TypeVar("T")
+
+
+class Transient(Exception):
+    """An attempt failed in a way that may pass. `error` is what it means if it does not."""
+
+    def __init__(self, error: DestinationError, retry_after: str | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Full jitter over a doubling pause. `jitter` gives a share, 0 to 1.
+
+    `notify` is told of each pause in a sentence for the user.
+    """
+
+    clock: Clock
+    jitter: Callable[[], float]
+    notify: Callable[[str], None]
+
+    def call(self, attempt: Callable[[], T]) -> T:
+        """The first result of `attempt` that is not Transient.
+
+        Raises the last attempt's error after ATTEMPTS of them, or where the next pause would end
+        more than TOTAL_SECONDS after the start.
+        """
+        give_up_at = self.clock.monotonic() + TOTAL_SECONDS
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                return attempt()
+            except Transient as failure:
+                error, retry_after = failure.error, failure.retry_after
+            if number == ATTEMPTS:
+                break
+            pause = self._pause(number, retry_after)
+            if self.clock.monotonic() + pause > give_up_at:
+                break
+            self.notify(f"{error}; trying again in {pause:.1f} s")
+            self.clock.sleep(pause)
+        raise error
+
+    def _pause(self, number: int, retry_after: str | None) -> float:
+        asked = retry_after_seconds(retry_after, self.clock.now_ms())
+        if asked is not None:
+            return asked
+        return self.jitter() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
+
+
+def retry_after_seconds(header: str | None, now_ms: int) -> float | None:
+    """What a Retry-After header asks for, 0 to 300 s; None where it is absent or unreadable.
+
+    It may be a whole number of seconds or an HTTP date.
+    """
+    text = (header or "").strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return min(float(text), RETRY_AFTER_CAP_SECONDS)
+    try:
+        moment = parsedate_to_datetime(text)
+        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now_ms / 1000
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP_SECONDS)

@@ -1,0 +1,53 @@
+"""Values that must never be shown, and the filter that keeps them out of every text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MASK = "***"
+SHORTEST_REDACTED = 4
+"""Shorter secrets are not searched for in texts: they would blank out ordinary words."""
+
+
+class Secret:
+    """A text that shows itself as `***` everywhere; `reveal()` is the one way to the value."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that must send it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialisable")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Redactor:
+    """Replaces known secrets in a text, plain and URL-encoded."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+        self._forms = sorted(
+            (form for form in forms if len(form) >= SHORTEST_REDACTED), key=len, reverse=True
+        )
+
+    def __call__(self, text: str) -> str:
+        """`text` with every known secret replaced by `***`."""
+        for form in self._forms:
+            text = text.replace(form, MASK)
+        return text

@@ -1,0 +1,193 @@
+"""A journalled run is carried out: uploaded part by part, waited for, and judged.
+
+The laws: nothing is uploaded before the import's id is durable; a part's upload is noted before its
+first byte; never two executions in flight; an upload is repeated only when the import shows, for
+`grace_seconds`, that the one before did not arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from segsync.destination import Destination, Execution, ExecutionState
+from segsync.errors import DestinationError, NotSent, OutcomeUnknown, ProtocolError, Refused
+from segsync.model import MINUTE_MS, Clock
+from segsync.payload import PayloadFile
+from segsync.progress import Progress
+from segsync.state import PartRecord, PartStatus, Run, State
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. `patience` is how long the platform may be out of reach while we wait for it."""
+
+    first_poll: float = 0.2
+    longest_poll: float = 10.0
+    grace: float = 30.0
+    patience: float = 900.0
+    settling: float = 30.0
+    upload_attempts: int = 3
+
+
+class StillRunning(OutcomeUnknown):
+    """The run must stay open: an execution may still act. Running apply again goes on from here."""
+
+
+@dataclass
+class Sending:
+    """One run on its way. `judge` finds the rejects of a finished part (see judging.py)."""
+
+    state: State
+    destination: Destination
+    clock: Clock
+    timing: Timing
+    progress: Progress
+    run: Run
+    max_age_minutes: int
+    problems: list[str] = field(default_factory=list)
+
+    def send(self, files: Iterable[PayloadFile], judge: Judge) -> tuple[PartRecord, ...]:
+        """Upload every part in turn; after one that failed the others are not sent.
+
+        Raises StillRunning where the outcome of an upload cannot be learnt now.
+        """
+        import_id = self._create_import()
+        decided: list[PartRecord] = []
+        stopped = import_id is None
+        for file, part in zip(files, self.run.parts, strict=True):
+            if stopped or import_id is None:
+                decided.append(replace(part, status=PartStatus.UNSENT))
+                continue
+            decided.append(self._send_part(import_id, file, part, judge))
+            stopped = decided[-1].status in (PartStatus.UNSENT, PartStatus.UNKNOWN)
+        return tuple(decided)
+
+    def _create_import(self) -> str | None:
+        try:
+            created = self.destination.create_import(self.run.reference)
+        except DestinationError as error:
+            self._problem(error)
+            return None
+        self.state.note_import(self.run.serial, created.id)
+        return created.id
+
+    def _problem(self, error: DestinationError) -> None:
+        self.problems.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))
+
+    def _send_part(
+        self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge
+    ) -> PartRecord:
+        known = (
+            frozenset(item.id for item in self.destination.list_executions(import_id))
+            if (part.number > 1)
+            else frozenset[str]()
+        )
+        self.state.note_part(self.run.serial, part.number, PartStatus.SENDING)
+        try:
+            arrived = self._upload(import_id, file, known)
+        except (NotSent, Refused) as error:
+            self._problem(error)
+            return replace(part, status=PartStatus.UNSENT)
+        for execution in arrived:
+            self.state.note_part(
+                self.run.serial, part.number, PartStatus.SENT, execution_id=execution.id
+            )
+        finished = self.wait(import_id, known)
+        return judge(part, finished)
+
+    def _upload(self, import_id: str, file: PayloadFile, known: frozenset[str]) -> list[Execution]:
+        """The part's executions: more than one where an upload seemed lost and was not."""
+        for attempt in range(1, self.timing.upload_attempts + 1):
+            self.progress.uploading(file.part.number, len(self.run.parts), file.part.size)
+            try:
+                return [self.destination.upload(import_id, file.path)]
+            except NotSent as error:
+                if attempt == self.timing.upload_attempts:
+                    raise
+                self._pause(attempt, str(error))
+            except (OutcomeUnknown, ProtocolError) as error:
+                self.progress.say(f"{error}; looking whether it arrived")
+                if arrived := self.look_for(import_id, known):
+                    return arrived
+                last = str(error)
+        raise StillRunning(
+            f"part {file.part.number} was sent {self.timing.upload_attempts} times, and whether it "
+            f"arrived is unknown: {last}",
+            hint="run `segsync apply` again: it looks once more, and sends again what is in doubt",
+        )
+
+    def _pause(self, attempt: int, why: str) -> None:
+        seconds = min(0.5 * 2**attempt, 30.0)
+        self.progress.say(f"{why}; trying again in {seconds:.0f} s")
+        self.clock.sleep(seconds)
+
+    def look_for(self, import_id: str, known: frozenset[str]) -> list[Execution]:
+        """Executions that the import has and we did not know of; waits for `grace` seconds."""
+        deadline = self.clock.monotonic() + self.timing.grace
+        pause = self.timing.first_poll
+        while True:
+            found = [item for item in self._list(import_id) if item.id not in known]
+            if found or self.clock.monotonic() >= deadline:
+                return found
+            self.clock.sleep(pause)
+            pause = min(2 * pause, self.timing.longest_poll)
+
+    def _list(self, import_id: str) -> list[Execution]:
+        """The import's executions; the platform may be out of reach for a while."""
+        deadline = self.clock.monotonic() + self.timing.patience
+        pause = self.timing.first_poll
+        while True:
+            try:
+                return self.destination.list_executions(import_id)
+            except DestinationError as error:
+                if _is_final(error) or self.clock.monotonic() >= deadline:
+                    raise StillRunning(
+                        f"the executions of import {import_id} cannot be read: {error}",
+                        hint="run `segsync apply` again when the platform answers",
+                    ) from None
+            self.clock.sleep(pause)
+            pause = min(2 * pause, self.timing.longest_poll)
+
+    def wait(self, import_id: str, known: frozenset[str] = frozenset()) -> list[Execution]:
+        """Poll until every execution of the import is terminal; returns those not in `known`.
+
+        A finished execution without readable counts is asked for a little longer: they may follow.
+        Raises StillRunning at `max_age_minutes`.
+        """
+        deadline = self.clock.monotonic() + self.max_age_minutes * 60
+        settled = self.clock.monotonic() + self.timing.settling
+        pause = self.timing.first_poll
+        while True:
+            executions = [item for item in self._list(import_id) if item.id not in known]
+            active = [item for item in executions if item.state is ExecutionState.ACTIVE]
+            for item in active[:1]:
+                self.progress.waiting(item.id, item.status, item.progress)
+            if active:
+                settled = self.clock.monotonic() + self.timing.settling
+            elif self.clock.monotonic() >= settled or not any(map(_lacks_counts, executions)):
+                return executions
+            if self.clock.monotonic() >= deadline:
+                raise StillRunning(
+                    f"execution {active[0].id if active else '?'} of import {import_id} has not "
+                    f"finished within {self.max_age_minutes} minutes",
+                    hint="run `segsync apply` again: it goes on waiting before anything is sent",
+                )
+            self.clock.sleep(pause)
+            pause = min(2 * pause, self.timing.longest_poll)
+
+
+Judge = Callable[[PartRecord, list[Execution]], PartRecord]
+
+
+def _is_final(error: DestinationError) -> bool:
+    return isinstance(error, Refused) and error.status < 500 and error.status not in (408, 429)
+
+
+def _lacks_counts(execution: Execution) -> bool:
+    return execution.state is ExecutionState.SUCCEEDED and execution.total_failure is None
+
+
+def is_overdue(run: Run, now_ms: int, max_age_minutes: int) -> bool:
+    """Whether a run was submitted so long ago that nothing of it can still be running."""
+    return now_ms - run.submitted_at_ms > max_age_minutes * MINUTE_MS

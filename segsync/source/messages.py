@@ -1,0 +1,73 @@
+"""What a database's error says to the user: its message, without what must not be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from segsync.errors import SourceError
+from segsync.model import ParamValue, Segment
+from segsync.secret import MASK, SHORTEST_REDACTED, Redactor
+
+_NOISE = (
+    # The query as sent, with an arrow under the place: it may hold parameter values.
+    r"^\s*LINE \d+:.*(?:\n.*)?",
+    r"^\s*\^+\s*$",
+    r"^query: [\s\S]*",
+    r"^\[SQL: [\s\S]*",
+    r"^\(Background on this error at: .*",
+    # The values of a row.
+    r"^\s*DETAIL:.*",
+    r"^\s*CONTEXT:.*(?:\n\t.*)*",
+)
+_NOISE_PATTERN = re.compile("|".join(_NOISE), re.MULTILINE)
+_DRIVER_PREFIX = re.compile(
+    r"^(?:(?:[A-Z_]{2,}: )?\[\w+\] |IO: |\(\w+(?:\.\w+)+\) |\d{5}: )*"
+    r"(?:Failed to (?:prepare|step|execute) query: |Query failed[^:]*: |Failed to prepare query: )?"
+)
+LONGEST_MESSAGE = 500
+
+
+class Translator:
+    """Turns what a driver raised into a SourceError that hides `secrets`."""
+
+    def __init__(self, source: str, secrets: Iterable[str]) -> None:
+        self._source = source
+        self._secrets = tuple(secrets)
+
+    def query_failed(self, segment: Segment, error: BaseException, rows: int) -> SourceError:
+        """The query of `segment` failed after `rows` rows."""
+        when = f" after {rows:,} rows" if rows else ""
+        return SourceError(
+            f"the query failed in source `{self._source}`{when}: "
+            + self.text(error, (segment.params or {}).values()),
+            place=segment.query_place,
+        )
+
+    def not_opened(self, error: BaseException) -> SourceError:
+        """There is no connection."""
+        return SourceError(
+            f"source `{self._source}` cannot be opened: {self.text(error)}",
+            hint="Check its URL under `sources:`, and that the database can be reached from here.",
+        )
+
+    def text(self, error: BaseException, params: Iterable[ParamValue] = ()) -> str:
+        """The message of `error`, on one line, without secrets and without `params`."""
+        original = getattr(error, "orig", None) or error
+        text = _NOISE_PATTERN.sub("", _message(original))
+        text = _DRIVER_PREFIX.sub("", text.strip(), count=1)
+        text = " ".join(text.split())
+        values = [str(value) for value in params if value is not None]
+        text = Redactor([*self._secrets, *values])(text)
+        for value in values:
+            if len(value) < SHORTEST_REDACTED:
+                text = re.sub(rf"(['\"`]){re.escape(value)}\1", rf"\1{MASK}\1", text)
+        return text[:LONGEST_MESSAGE] or type(original).__name__
+
+
+def _message(error: BaseException) -> str:
+    # MySQL's drivers carry (number, message).
+    texts = [arg for arg in error.args if isinstance(arg, str)]
+    if len(error.args) > 1 and texts:
+        return texts[-1]
+    return str(error)

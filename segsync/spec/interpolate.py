@@ -1,0 +1,89 @@
+"""`${NAME}` and `${NAME:-default}` in values, and the literal secrets they are there to avoid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from segsync.spec.nodes import ScalarNode
+from segsync.spec.problems import Place, Problems, Wrong, nearest
+from segsync.spec.values import Broken
+
+_REFERENCE = re.compile(
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\$\{"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A `${NAME}`; `default` stands where the variable is unset or empty."""
+
+    name: str
+    default: str | None
+
+
+Template = tuple[str | Reference, ...]
+
+
+def template(text: str) -> Template:
+    """`text` cut into literal texts and references. Raises Wrong for a `${` that is neither."""
+    parts: list[str | Reference] = []
+    end = 0
+    for found in _REFERENCE.finditer(text):
+        parts.append(text[end : found.start()])
+        end = found.end()
+        if found[0] == "$${":
+            parts.append("${")
+        elif found["name"]:
+            parts.append(Reference(found["name"], found["default"]))
+        else:
+            raise Wrong(
+                "`${` begins no reference here",
+                "write ${NAME} or ${NAME:-default}, or $${ for the characters themselves",
+            )
+    parts.append(text[end:])
+    return tuple(part for part in parts if part)
+
+
+class Expander:
+    """Replaces references by the values of an environment; what fails becomes a problem."""
+
+    def __init__(self, environ: Mapping[str, str], problems: Problems) -> None:
+        self._environ = environ
+        self._problems = problems
+
+    def __call__(self, node: ScalarNode) -> object:
+        """The text of `node` with its references replaced, or Broken."""
+        try:
+            parts = template(node.text)
+        except Wrong as wrong:
+            self._problems.add(node.place, wrong.message, wrong.hint)
+            return Broken()
+        texts = {part: self._text_of(part, node.place) for part in dict.fromkeys(parts)}
+        if None in texts.values():
+            return Broken()
+        return "".join(texts[part] or "" for part in parts)
+
+    def _text_of(self, part: str | Reference, place: Place) -> str | None:
+        if isinstance(part, str):
+            return part
+        value = self._environ.get(part.name)
+        if not value and part.default is not None:
+            return part.default
+        if value is None:
+            message = f"the environment variable {part.name} is not set"
+            self._problems.add(place, message, self._hint(part.name))
+            return None
+        # Whatever comes from the environment may be a secret, wherever it is used.
+        self._problems.hide([value])
+        if re.search("[\0\ud800-\udfff]", value):
+            self._problems.add(place, f"the environment variable {part.name} is not UTF-8 text")
+            return None
+        return value
+
+    def _hint(self, name: str) -> str:
+        close = nearest(name, self._environ) or ""
+        if close.startswith("did you mean"):
+            return close
+        return f"set it, or give it a default: ${{{name}:-…}}"

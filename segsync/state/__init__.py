@@ -1,0 +1,36 @@
+"""The state file: what the platform last confirmed, kept in SQLite."""
+
+from segsync.state.closing import Closing, Outcome
+from segsync.state.file import create
+from segsync.state.lock import hold
+from segsync.state.records import (
+    Identity,
+    Keyspace,
+    PartRecord,
+    PartStatus,
+    Reject,
+    Run,
+    RunStatus,
+    StateSegment,
+)
+from segsync.state.store import Journal, State, StateMoved, empty_state, open_state
+
+__all__ = [
+    "Closing",
+    "Identity",
+    "Journal",
+    "Keyspace",
+    "Outcome",
+    "PartRecord",
+    "PartStatus",
+    "Reject",
+    "Run",
+    "RunStatus",
+    "State",
+    "StateMoved",
+    "StateSegment",
+    "create",
+    "empty_state",
+    "hold",
+    "open_state",
+]

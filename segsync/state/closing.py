@@ -1,0 +1,248 @@
+"""How a run ends: its outcome is carried into the snapshot in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from segsync.state.database import Database
+from segsync.state.records import PartRecord, PartStatus, RunStatus
+
+if TYPE_CHECKING:
+    import pyarrow
+
+UNATTRIBUTED_LIMIT = 3
+"""After so many runs with failures that cannot be named, a command is taken as confirmed."""
+
+HOUR_MS = 3_600_000
+FIRST_PAUSES_MS = (0, HOUR_MS, 4 * HOUR_MS, 16 * HOUR_MS, 64 * HOUR_MS)
+LONGEST_PAUSE_MS = 7 * 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The outcome of a run.
+
+    `parts` carry their final status; `rejected` has the columns line and reason. `reasserted` are
+    the segments whose reassertion is complete; `dropped` says for removed segments whether their
+    members are forgotten at once (`keep`) or as they are deleted.
+    """
+
+    serial: int
+    closed_at_ms: int
+    parts: tuple[PartRecord, ...]
+    rejected: pyarrow.RecordBatchReader | None = None
+    reasserted: tuple[int, ...] = ()
+    planned: tuple[int, ...] = ()
+    dropped: Mapping[int, Literal["delete", "keep"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many commands of a run were confirmed, rejected, are unknown, or were never sent.
+
+    `given_up` (part of `confirmed`) were taken as confirmed although some failed namelessly.
+    """
+
+    confirmed: int
+    rejected: int
+    unknown: int
+    unsent: int
+    given_up: int
+
+    @property
+    def status(self) -> RunStatus:
+        """The run's status that these figures amount to."""
+        if self.unknown:
+            return RunStatus.UNKNOWN
+        if self.unsent:
+            return RunStatus.UNSENT
+        return RunStatus.PARTLY_REJECTED if self.rejected else RunStatus.DONE
+
+
+def close_run(database: Database, closing: Closing) -> Outcome:
+    """Write the outcome. The rejected lines are staged first: an ingest commits by itself."""
+    database.execute("DELETE FROM rejected_lines")
+    if closing.rejected is not None:
+        database.ingest("rejected_lines", closing.rejected)
+    with database.transaction():
+        _store_rejects(database, closing.closed_at_ms)
+        given_up = sum(_settle_part(database, part) for part in closing.parts)
+        _forget(database)
+        outcome = _count(database, closing.parts, given_up)
+        _update_segments(database, closing, outcome)
+        _end(database, closing, outcome)
+    return outcome
+
+
+def _store_rejects(database: Database, now_ms: int) -> None:
+    pauses = " ".join(f"WHEN {n} THEN {p}" for n, p in enumerate(FIRST_PAUSES_MS, start=1))
+    same = "(rejects.operation = excluded.operation AND rejects.fingerprint = excluded.fingerprint)"
+    database.execute(
+        "INSERT INTO rejects SELECT c.keyspace, c.identifier, "
+        "CASE c.change WHEN 'remove' THEN 'DELETE' ELSE 'UPDATE' END, c.fingerprint, r.reason, 1, "
+        f"{now_ms}, {now_ms}, {now_ms} FROM rejected_lines r JOIN changes c ON c.line = r.line "
+        "WHERE true ON CONFLICT (keyspace, identifier) DO UPDATE SET "
+        f"attempts = CASE WHEN {same} THEN attempts + 1 ELSE 1 END, "
+        f"next_attempt_at = {now_ms} + CASE (CASE WHEN {same} THEN attempts + 1 ELSE 1 END) "
+        f"{pauses} ELSE {LONGEST_PAUSE_MS} END, operation = excluded.operation, "
+        "fingerprint = excluded.fingerprint, reason = excluded.reason, last_at = excluded.last_at"
+    )
+
+
+def _settle_part(database: Database, part: PartRecord) -> int:
+    """Confirm a part's commands or keep them pending; returns how many were given up on."""
+    match part.status:
+        case PartStatus.CONFIRMED:
+            _confirm(database, _accepted_lines(part))
+        case PartStatus.UNKNOWN:
+            _keep_pending(database, part, failures=0)
+        case PartStatus.UNATTRIBUTED:
+            _keep_pending(database, part, failures=1)
+            return _give_up(database, part)
+        case _:
+            pass
+    return 0
+
+
+def _accepted_lines(part: PartRecord) -> str:
+    return (
+        f"c.line BETWEEN {part.first} AND {part.last} "
+        "AND c.line NOT IN (SELECT line FROM rejected_lines)"
+    )
+
+
+def _keep_pending(database: Database, part: PartRecord, *, failures: int) -> None:
+    database.execute(
+        f"INSERT INTO pending SELECT c.keyspace, c.identifier, {failures} FROM changes c "
+        f"WHERE {_accepted_lines(part)} "
+        "ON CONFLICT (keyspace, identifier) DO UPDATE SET failures = failures + excluded.failures"
+    )
+
+
+def _give_up(database: Database, part: PartRecord) -> int:
+    lines = (
+        f"{_accepted_lines(part)} AND (SELECT p.failures FROM pending p "
+        "WHERE p.keyspace = c.keyspace AND p.identifier = c.identifier) >= "
+        f"{UNATTRIBUTED_LIMIT}"
+    )
+    count = int(database.rows(f"SELECT count(*) FROM changes c WHERE {lines}")[0][0])
+    if count:
+        _confirm(database, lines)
+    return count
+
+
+def _confirm(database: Database, lines: str) -> None:
+    """Carry the changes on these lines into the snapshot; `pending` is read last, cleared last."""
+    _add_digests(database, lines)
+    database.execute(
+        "INSERT INTO members SELECT c.keyspace, c.identifier, c.fingerprint, c.expires_at "
+        f"FROM changes c WHERE {lines} AND c.change IN ('add', 'update', 'renew') "
+        "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
+        "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
+    )
+    _delete(database, "members", f"{lines} AND c.change = 'remove'")
+    _delete(database, "rejects", lines)
+    _delete(database, "pending", lines)
+
+
+def _forget(database: Database) -> None:
+    lines = "c.change = 'forget'"
+    _add_digests(database, lines)
+    for table in ("members", "rejects"):
+        _delete(database, table, lines)
+
+
+def _delete(database: Database, table: str, lines: str) -> None:
+    database.execute(
+        f"DELETE FROM {table} WHERE (keyspace, identifier) IN "
+        f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {lines})"
+    )
+
+
+def _add_digests(database: Database, lines: str) -> None:
+    sums = database.rows(
+        "SELECT k.segment, sum(c.digest) FROM changes c JOIN keyspaces k ON k.id = c.keyspace "
+        f"WHERE {lines} GROUP BY k.segment"
+    )
+    for segment, digest in sums:
+        database.execute(
+            "UPDATE segments SET digest = digest + ? WHERE id = ?", (int(digest), int(segment))
+        )
+
+
+def _count(database: Database, parts: tuple[PartRecord, ...], given_up: int) -> Outcome:
+    lines = {status: 0 for status in PartStatus}
+    for part in parts:
+        lines[part.status] += part.last - part.first + 1
+    rejected = int(database.rows("SELECT count(*) FROM rejected_lines")[0][0])
+    return Outcome(
+        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up,
+        rejected=rejected,
+        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up,
+        unsent=lines[PartStatus.UNSENT],
+        given_up=given_up,
+    )
+
+
+def _update_segments(database: Database, closing: Closing, outcome: Outcome) -> None:
+    if not outcome.unsent:
+        for segment in closing.reasserted:
+            database.execute(
+                "UPDATE segments SET reasserted_at = "
+                "(SELECT submitted_at FROM runs WHERE serial = ?) WHERE id = ?",
+                (closing.serial, segment),
+            )
+    for segment in closing.planned:
+        database.execute("UPDATE segments SET last_run = ? WHERE id = ?", (closing.serial, segment))
+    for segment, members in closing.dropped.items():
+        _drop(database, segment, keep=members == "keep")
+
+
+def _drop(database: Database, segment: int, *, keep: bool) -> None:
+    """Take a removed segment out of the state, unless members are still to be deleted."""
+    keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+    tables = ("members", "pending", "rejects")
+    if keep:
+        for table in tables:
+            database.execute(f"DELETE FROM {table} WHERE keyspace IN {keyspaces}")
+    left = [
+        database.rows(f"SELECT count(*) FROM {table} WHERE keyspace IN {keyspaces}")[0][0]
+        for table in tables
+    ]
+    if not any(left):
+        database.execute("DELETE FROM keyspaces WHERE segment = ?", (segment,))
+        database.execute("DELETE FROM segments WHERE id = ?", (segment,))
+
+
+def _end(database: Database, closing: Closing, outcome: Outcome) -> None:
+    for part in closing.parts:
+        database.execute(
+            "UPDATE parts SET status = ?, execution_id = ?, total_success = ?, total_failure = ? "
+            "WHERE run = ? AND number = ?",
+            (
+                part.status.value,
+                part.execution_id,
+                part.total_success,
+                part.total_failure,
+                closing.serial,
+                part.number,
+            ),
+        )
+    database.execute(
+        "UPDATE runs SET status = ?, closed_at = ?, confirmed = ?, rejected = ?, unknown = ?, "
+        "unsent = ? WHERE serial = ?",
+        (
+            outcome.status.value,
+            closing.closed_at_ms,
+            outcome.confirmed,
+            outcome.rejected,
+            outcome.unknown,
+            outcome.unsent,
+            closing.serial,
+        ),
+    )
+    database.execute("DELETE FROM changes")
+    database.execute("DELETE FROM rejected_lines")
+    database.execute("UPDATE identity SET serial = ?", (closing.serial,))

@@ -1,0 +1,123 @@
+"""SQLite through its ADBC driver: the one library, and the one copy of SQLite, on the state file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from segsync.errors import StateDamaged, StateError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Value = str | int | None
+BATCH_ROWS = 65_536
+BUSY_TIMEOUT_MS = 120_000
+"""Committing millions of members takes seconds, and a reader or writer waits for the other."""
+
+
+class Database:
+    """One connection to one SQLite file; every statement commits by itself outside `transaction`."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        import adbc_driver_sqlite.dbapi as sqlite
+
+        self._errors = sqlite.Error
+        self.path = path
+        mode = "ro" if read_only else "rw"
+        with self._translated():
+            self._connection = sqlite.connect(
+                f"file:{quote(str(path))}?mode={mode}", autocommit=True
+            )
+        self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if not read_only:
+            self.execute("PRAGMA journal_mode = DELETE")
+            self.execute("PRAGMA synchronous = EXTRA")
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> None:
+        """Run one statement."""
+        self.rows(sql, values)
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its few rows."""
+        with self._translated(), self._connection.cursor() as cursor:
+            cursor.execute(sql, tuple(values) or None)
+            return [tuple(row) for row in cursor.fetchall()]
+
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[pyarrow.RecordBatchReader]:
+        """The rows of a query as Arrow batches, while the context is open."""
+        with self._translated():
+            options = {"adbc.sqlite.query.batch_rows": BATCH_ROWS}
+            cursor = self._connection.cursor(adbc_stmt_kwargs=options)
+        try:
+            with self._translated():
+                cursor.execute(sql)
+                reader = cursor.fetch_record_batch()
+            yield reader
+        finally:
+            cursor.close()
+
+    def ingest(self, table: str, rows: pyarrow.RecordBatchReader) -> None:
+        """Append Arrow batches to a table. Commits on its own, also inside a transaction."""
+        with self._translated(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, rows, mode="append")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside, or none of them."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        try:
+            self.execute("ROLLBACK")
+        except StateError:
+            return  # SQLite rolled back by itself, as it does on a full disk
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise _state_error(self.path, str(error)) from None
+
+
+def _state_error(path: Path, text: str) -> StateError:
+    reason = text.split("\nquery:")[0].strip()
+    lowered = reason.lower()
+    if "malformed" in lowered or "not a database" in lowered or "no such" in lowered:
+        return damaged(path, reason)
+    if "full" in lowered or "disk i/o" in lowered:
+        return StateError(
+            f"the state {path} could not be written: {reason}",
+            hint="free some space or repair the disk, then run apply again: nothing is lost",
+        )
+    if "readonly" in lowered or "unable to open" in lowered or "permission" in lowered:
+        return StateError(
+            f"the state {path} cannot be opened: {reason}",
+            hint="it and its folder must be writable; if an apply was killed, run apply once more",
+        )
+    return StateError(f"the state {path} cannot be used: {reason}")
+
+
+def damaged(path: Path, reason: str) -> StateDamaged:
+    """The error of a state whose content is not what was written."""
+    return StateDamaged(
+        f"the state {path} is damaged: {reason}",
+        hint="nothing was changed; restore the file from a backup (an older copy is noticed and "
+        "refused if the platform has seen later runs), or move it away to start anew: the first "
+        "apply then adds every member again and can remove none that it does not know",
+    )

@@ -1,0 +1,124 @@
+"""The state as a file: created privately, and looked at before SQLite opens it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from segsync.errors import StateError
+from segsync.state.database import Database, damaged
+from segsync.state.records import Identity
+from segsync.state.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+HEADER = b"SQLite format 3\x00"
+HEADER_LENGTH = 100
+ROLLBACK_JOURNAL = b"\x01\x01"
+
+
+def check_file(path: Path) -> None:
+    """Raise StateError unless `path` is a private, whole-looking SQLite file of ours."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise StateError(f"the state {path} is not a regular file", hint="correct `state:`")
+    if status.st_nlink > 1:
+        raise StateError(
+            f"the state {path} has a second name (a hard link)",
+            hint="one state must have one name, or two applies could run at once: copy it instead",
+        )
+    if status.st_mode & 0o077:
+        raise StateError(
+            f"the state {path} can be read by others (mode {status.st_mode & 0o777:04o})",
+            hint=f"it holds personal data: chmod 600 {path}",
+        )
+    header = _read_header(path)
+    if not header:
+        raise damaged(path, "the file is empty")
+    if len(header) < HEADER_LENGTH or not header.startswith(HEADER):
+        raise damaged(path, "it is not a SQLite file")
+    if header[18:20] != ROLLBACK_JOURNAL:
+        raise damaged(path, "its header says that it is not kept with a rollback journal")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise damaged(path, "it is a SQLite file, but not a state of segsync")
+
+
+def _read_header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEADER_LENGTH)
+    except OSError as error:
+        raise StateError(f"the state {path} cannot be read: {error.strerror}") from None
+
+
+def create(path: Path, identity: Identity) -> None:
+    """Make a new state that appears whole or not at all. Raises StateError if one is there."""
+    try:
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
+        try:
+            _initialise(draft, identity)
+            _sync(draft)
+            os.link(draft, path)
+        finally:
+            draft.unlink()
+        _sync(path.parent)
+    except OSError as error:
+        raise StateError(
+            f"the state {path} cannot be created: {error.strerror}",
+            hint="its folder must exist and be writable, on a disk with some space left",
+        ) from None
+
+
+def _initialise(draft: Path, identity: Identity) -> None:
+    database = Database(draft, read_only=False)
+    try:
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(database)
+        database.execute(
+            "INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)",
+            (
+                identity.lineage,
+                identity.serial,
+                identity.datamart_id,
+                identity.api_origin,
+                identity.digest_probe,
+            ),
+        )
+    finally:
+        database.close()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def schema_version(database: Database) -> int:
+    """The number of migrations that this file has seen."""
+    return int(database.rows("PRAGMA user_version")[0][0])
+
+
+def check_version(database: Database) -> None:
+    """Raise StateError if a newer segsync wrote this file."""
+    if schema_version(database) > SCHEMA_VERSION:
+        raise StateError(
+            f"the state {database.path} was written by a newer segsync",
+            hint="install that version: this one does not know what the file means",
+        )
+
+
+def migrate(database: Database) -> None:
+    """Bring the tables to the present version, one transaction for each step."""
+    check_version(database)
+    for version in range(schema_version(database), SCHEMA_VERSION):
+        with database.transaction():
+            for statement in MIGRATIONS[version]:
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {version + 1}")

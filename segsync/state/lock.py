@@ -1,0 +1,80 @@
+"""The lock that keeps a second apply out, says who holds it, and dies with its holder."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from segsync.errors import Locked, StateError
+
+
+@contextmanager
+def hold(state: Path, command: str) -> Iterator[None]:
+    """Hold the state's lock. Raises Locked, naming the holder, if another process has it.
+
+    The kernel holds the lock (`flock`), so it ends with its process however that ends. The holder's
+    description stands in a file of its own, because opening a lock file empties it.
+    """
+    import filelock
+
+    path = Path(f"{state}.lock")
+    holder = Path(f"{state}.holder")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, timeout=0, mode=0o600, is_singleton=False)
+        lock.acquire()
+    except filelock.Timeout:
+        raise _locked(state, holder) from None
+    except OSError as error:
+        raise StateError(
+            f"the lock {path} cannot be taken: {error.strerror}",
+            hint="the state's folder must be writable",
+        ) from None
+    try:
+        _describe(holder, command)
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe(holder: Path, command: str) -> None:
+    text = json.dumps(
+        {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "user": _user(),
+            "command": command,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    holder.unlink(missing_ok=True)
+    descriptor = os.open(holder, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _locked(state: Path, holder: Path) -> Locked:
+    hint = "wait until it has finished; the lock ends by itself when its process does"
+    try:
+        who = json.loads(holder.read_text())
+        text = (
+            f"by {who['command']} of {who['user']}, process {who['pid']} on {who['host']}, "
+            f"since {who['since']}"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        text = "by another process"
+    return Locked(f"the state {state} is locked {text}", hint=hint)

@@ -1,0 +1,125 @@
+"""What the state remembers, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from segsync.model import Address, IdentifierKind
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which state this is: its lineage, how often it was written, and whom it describes.
+
+    `digest_probe` is the digest of a fixed value by the engine that made the segments' digests.
+    """
+
+    lineage: str
+    serial: int
+    datamart_id: str
+    api_origin: str
+    digest_probe: int
+
+    def reference(self, serial: int) -> str:
+        """The name of the document import of the run that leads to `serial`."""
+        return f"{self.reference_prefix}{serial:08d}"
+
+    @property
+    def reference_prefix(self) -> str:
+        """What the names of all imports of this lineage start with."""
+        return f"segsync-{self.lineage}-"
+
+
+@dataclass(frozen=True, slots=True)
+class StateSegment:
+    """A segment that has, or may have, members. Times are epoch milliseconds, 0 for not yet."""
+
+    number: int
+    address: Address
+    name: str
+    digest: int
+    reasserted_at: int
+    last_run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """Where identifiers are told apart: one kind, and for accounts one compartment, in a segment."""
+
+    number: int
+    segment: int
+    kind: IdentifierKind
+    compartment_id: str | None
+
+
+class RunStatus(str, Enum):
+    """`open` until the outcome of all its commands is decided or given up."""
+
+    OPEN = "open"
+    DONE = "done"
+    PARTLY_REJECTED = "partly rejected"
+    UNKNOWN = "unknown"
+    UNSENT = "unsent"
+
+
+class PartStatus(str, Enum):
+    """How far a part of the payload has come, as far as the state knows."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    UNATTRIBUTED = "unattributed"
+    UNKNOWN = "unknown"
+    UNSENT = "unsent"
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """A part as journalled. Lines are 1-based and inclusive; `size` is in bytes."""
+
+    number: int
+    step: int
+    first: int
+    last: int
+    size: int
+    sha256: str
+    status: PartStatus = PartStatus.WAITING
+    execution_id: str | None = None
+    total_success: int | None = None
+    total_failure: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One journalled attempt to carry out a plan."""
+
+    serial: int
+    reference: str
+    status: RunStatus
+    submitted_at_ms: int
+    spec_sha256: str
+    commands: int
+    parts: tuple[PartRecord, ...] = ()
+    import_id: str | None = None
+    closed_at_ms: int | None = None
+    confirmed: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    unsent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A command that the platform refused, and when it is tried again."""
+
+    segment: str
+    kind: IdentifierKind
+    compartment_id: str | None
+    identifier: str
+    operation: str
+    reason: str
+    attempts: int
+    first_at_ms: int
+    next_attempt_at_ms: int

@@ -1,0 +1,433 @@
+"""The state: what the platform last confirmed, and the run whose outcome is not known yet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segsync.errors import StateDamaged, StateError, StateForeign
+from segsync.model import Address, IdentifierKind
+from segsync.state import file
+from segsync.state.closing import Closing, Outcome, close_run
+from segsync.state.database import Database, damaged
+from segsync.state.records import (
+    Identity,
+    Keyspace,
+    PartRecord,
+    PartStatus,
+    Reject,
+    Run,
+    RunStatus,
+    StateSegment,
+)
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SMALL_TABLES = ("identity", "segments", "keyspaces", "runs", "parts", "pending", "rejects")
+
+
+class StateMoved(StateError):
+    """Another process committed while the state was being read: read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A run to be made durable before its first byte is sent.
+
+    `changes` has the columns of the table of that name, in the order of its lines.
+    """
+
+    run: Run
+    segments: tuple[StateSegment, ...]
+    keyspaces: tuple[Keyspace, ...]
+    changes: pyarrow.RecordBatchReader
+
+
+class State:
+    """One state file. Every public method that writes is one transaction."""
+
+    def __init__(self, database: Database, identity: Identity, *, read_only: bool) -> None:
+        self._database = database
+        self._read_only = read_only
+        self.path = database.path
+        self.identity = identity
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def check_belongs(self, datamart_id: str, api_origin: str) -> None:
+        """Raise StateForeign unless this state describes that datamart at that API."""
+        mine = (self.identity.datamart_id, self.identity.api_origin)
+        if mine != (datamart_id, api_origin):
+            raise StateForeign(
+                f"the state {self.path} belongs to datamart {mine[0]} at {mine[1]}, "
+                f"the spec to datamart {datamart_id} at {api_origin}",
+                hint="give each datamart a state of its own with `state:`",
+            )
+
+    def check_whole(self) -> None:
+        """Let SQLite check the structure of the whole file. Raises StateDamaged."""
+        reader = Database(self.path, read_only=True)
+        try:
+            found = [row[0] for row in reader.rows("PRAGMA quick_check(1)")]
+        finally:
+            reader.close()
+        if found != ["ok"]:
+            raise damaged(self.path, str(found[0]))
+
+    def damage(self, reason: str) -> StateDamaged:
+        """The error to raise where this state's content is not what was written."""
+        return damaged(self.path, reason)
+
+    def raise_if_damage(self, text: str) -> None:
+        """Raise StateDamaged if an error's text, from a stream of this state, speaks of damage."""
+        if "malformed" in text or "not a database" in text:
+            raise self.damage("its members cannot be read")
+
+    def segments(self) -> tuple[StateSegment, ...]:
+        """Every segment that has, or may have, members, by number."""
+        rows = self._database.rows(
+            "SELECT id, field, value, name, digest, reasserted_at, coalesce(last_run, 0) "
+            "FROM segments ORDER BY id"
+        )
+        return tuple(
+            StateSegment(number, Address(field, value), name, digest, reasserted, last or None)
+            for number, field, value, name, digest, reasserted, last in rows
+        )
+
+    def keyspaces(self) -> tuple[Keyspace, ...]:
+        """Every keyspace, by number."""
+        rows = self._database.rows(
+            "SELECT id, segment, kind, coalesce(compartment_id, ''), compartment_id IS NULL "
+            "FROM keyspaces ORDER BY id"
+        )
+        return tuple(
+            Keyspace(number, segment, IdentifierKind(kind), None if absent else compartment)
+            for number, segment, kind, compartment, absent in rows
+        )
+
+    def member_counts(self) -> dict[int, int]:
+        """Confirmed members by segment number, lapsed ones included."""
+        rows = self._database.rows(
+            "SELECT k.segment, sum((SELECT count(*) FROM members m WHERE m.keyspace = k.id)) "
+            "FROM keyspaces k GROUP BY k.segment"
+        )
+        return {int(segment): int(count) for segment, count in rows}
+
+    def lapsing(self, from_ms: int, until_ms: int) -> dict[int, int]:
+        """Members by segment number whose expiry lies in [from_ms, until_ms)."""
+        rows = self._database.rows(
+            "SELECT k.segment, count(*) FROM members m JOIN keyspaces k ON k.id = m.keyspace "
+            "WHERE m.expires_at >= ? AND m.expires_at < ? AND m.expires_at <> 0 GROUP BY k.segment",
+            (from_ms, until_ms),
+        )
+        return {int(segment): int(count) for segment, count in rows}
+
+    def pending_counts(self) -> dict[int, int]:
+        """Members of unknown outcome by segment number, those of an open run included."""
+        rows = self._database.rows(
+            "SELECT k.segment, count(*) FROM (SELECT keyspace, identifier FROM pending "
+            f"UNION {_OPEN_CHANGES}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
+        )
+        return {int(segment): int(count) for segment, count in rows}
+
+    def rejected_segments(self) -> frozenset[int]:
+        """Numbers of the segments that have rejects."""
+        rows = self._database.rows(
+            "SELECT DISTINCT k.segment FROM rejects r JOIN keyspaces k ON k.id = r.keyspace"
+        )
+        return frozenset(int(row[0]) for row in rows)
+
+    def rejects(self, limit: int) -> list[Reject]:
+        """The rejects that are still to be accepted, oldest first."""
+        rows = self._database.rows(
+            "SELECT s.name, k.kind, coalesce(k.compartment_id, ''), r.identifier, r.operation, "
+            "r.reason, r.attempts, r.first_at, r.next_attempt_at FROM rejects r "
+            "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
+            "ORDER BY r.first_at, s.name, r.identifier LIMIT ?",
+            (limit,),
+        )
+        return [
+            Reject(name, IdentifierKind(kind), compartment or None, *rest)
+            for name, kind, compartment, *rest in rows
+        ]
+
+    def reject_reasons(self) -> list[tuple[str, str, int]]:
+        """Segment name, reason and number of the rejects, most frequent first."""
+        return [
+            (str(name), str(reason), int(count))
+            for name, reason, count in self._database.rows(
+                "SELECT s.name, r.reason, count(*) AS n FROM rejects r "
+                "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
+                "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
+            )
+        ]
+
+    def longest_run_ms(self) -> int:
+        """The longest time from submission to the end of any run: how late a line may act."""
+        sql = "SELECT coalesce(max(closed_at - submitted_at), 0) FROM runs WHERE closed_at > 0"
+        return int(self._database.rows(sql)[0][0])
+
+    def open_run(self) -> Run | None:
+        """The run whose outcome is not decided yet."""
+        found = self._runs("WHERE status = 'open'")
+        return found[0] if found else None
+
+    def last_runs(self, limit: int) -> list[Run]:
+        """The newest runs first."""
+        return self._runs(f"ORDER BY serial DESC LIMIT {int(limit)}")
+
+    def _runs(self, clause: str) -> list[Run]:
+        rows = self._database.rows(
+            "SELECT serial, reference, status, submitted_at, spec_sha256, commands, "
+            "coalesce(import_id, ''), coalesce(closed_at, 0), confirmed, rejected, unknown, unsent "
+            f"FROM runs {clause}"
+        )
+        return [
+            Run(
+                serial, reference, RunStatus(status), submitted, spec, commands,
+                self._parts(serial), import_id or None, closed or None, *counts,
+            )
+            for serial, reference, status, submitted, spec, commands, import_id, closed, *counts
+            in rows
+        ]  # fmt: skip
+
+    def _parts(self, serial: int) -> tuple[PartRecord, ...]:
+        rows = self._database.rows(
+            "SELECT number, step, first_line, last_line, bytes, sha256, status, "
+            "coalesce(execution_id, ''), coalesce(total_success, -1), coalesce(total_failure, -1) "
+            "FROM parts WHERE run = ? ORDER BY number",
+            (serial,),
+        )
+        return tuple(
+            PartRecord(
+                *head, PartStatus(status), execution or None,
+                None if success < 0 else success, None if failure < 0 else failure,
+            )
+            for *head, status, execution, success, failure in rows
+        )  # fmt: skip
+
+    @contextmanager
+    def members(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
+        """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at."""
+        with (
+            self._reading() as reader,
+            reader.stream(
+                "SELECT keyspace, identifier, fingerprint, expires_at FROM members "
+                f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+            ) as rows,
+        ):
+            yield rows
+
+    @contextmanager
+    def pending(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
+        """The members of a segment whose outcome is unknown: keyspace, identifier."""
+        with (
+            self._reading() as reader,
+            reader.stream(
+                "SELECT p.keyspace, p.identifier FROM (SELECT keyspace, identifier FROM pending "
+                f"UNION {_OPEN_CHANGES}) p "
+                f"WHERE p.keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+            ) as rows,
+        ):
+            yield rows
+
+    @contextmanager
+    def segment_rejects(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
+        """A segment's rejects: keyspace, identifier, operation, fingerprint, next_attempt_at."""
+        with (
+            self._reading() as reader,
+            reader.stream(
+                "SELECT keyspace, identifier, operation, fingerprint, next_attempt_at FROM rejects "
+                f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+            ) as rows,
+        ):
+            yield rows
+
+    @contextmanager
+    def changes(self) -> Iterator[pyarrow.RecordBatchReader]:
+        """The commands of the open run: line, keyspace, identifier, change."""
+        with (
+            self._reading() as reader,
+            reader.stream(
+                "SELECT line, keyspace, identifier, change FROM changes WHERE change <> 'forget' "
+                "ORDER BY line"
+            ) as rows,
+        ):
+            yield rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[Database]:
+        """A connection of its own, so that segments are read in parallel, at the same serial."""
+        reader = Database(self.path, read_only=True)
+        try:
+            reader.execute("BEGIN")
+            serial = reader.rows("SELECT serial FROM identity")[0][0]
+            if serial != self.identity.serial:
+                raise StateMoved("another apply finished in the meantime", hint="run it again")
+            yield reader
+        finally:
+            reader.close()
+
+    def begin_run(self, journal: Journal) -> None:
+        """Make a run and its changes durable. After this, and only then, bytes may be sent."""
+        self._database.execute("DELETE FROM changes")
+        self._database.ingest("changes", journal.changes)
+        with self._database.transaction():
+            self._insert_segments(journal.segments)
+            self._insert_keyspaces(journal.keyspaces)
+            self._insert_run(journal.run)
+
+    def _insert_segments(self, segments: Iterable[StateSegment]) -> None:
+        for segment in segments:
+            self._database.execute(
+                "INSERT INTO segments (id, field, value, name, reasserted_at) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+                (
+                    segment.number,
+                    segment.address.field,
+                    segment.address.value,
+                    segment.name,
+                    segment.reasserted_at,
+                ),
+            )
+
+    def _insert_keyspaces(self, keyspaces: Iterable[Keyspace]) -> None:
+        for keyspace in keyspaces:
+            self._database.execute(
+                "INSERT INTO keyspaces VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                (
+                    keyspace.number,
+                    keyspace.segment,
+                    keyspace.kind.value,
+                    keyspace.compartment_id,
+                ),
+            )
+
+    def _insert_run(self, run: Run) -> None:
+        self._database.execute(
+            "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, commands) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                run.serial,
+                run.reference,
+                run.status.value,
+                run.submitted_at_ms,
+                run.spec_sha256,
+                run.commands,
+            ),
+        )
+        for part in run.parts:
+            self._database.execute(
+                "INSERT INTO parts (run, number, step, first_line, last_line, bytes, sha256, "
+                "status) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run.serial,
+                    part.number,
+                    part.step,
+                    part.first,
+                    part.last,
+                    part.size,
+                    part.sha256,
+                    part.status.value,
+                ),
+            )
+
+    def note_import(self, serial: int, import_id: str) -> None:
+        """Remember the run's document import; nothing is uploaded before."""
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE runs SET import_id = ? WHERE serial = ?", (import_id, serial)
+            )
+
+    def note_part(
+        self, serial: int, number: int, status: PartStatus, execution_id: str | None = None
+    ) -> None:
+        """Remember how far a part has come."""
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE parts SET status = ?, execution_id = coalesce(?, execution_id) "
+                "WHERE run = ? AND number = ?",
+                (status.value, execution_id, serial, number),
+            )
+
+    def close_run(self, closing: Closing) -> Outcome:
+        """Carry a run's outcome into the snapshot, and end the run, in one transaction."""
+        outcome = close_run(self._database, closing)
+        self.identity = _read_identity(self._database)
+        return outcome
+
+    def replace_digests(self, digests: dict[int, int], probe: int) -> None:
+        """Store digests made by another version of the engine. The serial does not move."""
+        with self._database.transaction():
+            for segment, digest in digests.items():
+                self._database.execute(
+                    "UPDATE segments SET digest = ? WHERE id = ?", (digest, segment)
+                )
+            self._database.execute("UPDATE identity SET digest_probe = ?", (probe,))
+        self.identity = _read_identity(self._database)
+
+
+_OPEN_CHANGES = (
+    "SELECT keyspace, identifier FROM changes WHERE change <> 'forget' "
+    "AND EXISTS (SELECT 1 FROM runs WHERE status = 'open')"
+)
+
+
+def open_state(path: Path, *, read_only: bool) -> State:
+    """Open and check a state file. Raises StateError; FileNotFoundError if there is none."""
+    path = path.resolve()
+    file.check_file(path)
+    if read_only and Path(f"{path}-journal").exists():
+        raise StateError(
+            f"the state {path} is in the middle of a commit, or an apply was killed in it",
+            hint="if no apply is running, run `segsync apply`: it rolls the unfinished commit back",
+        )
+    database = Database(path, read_only=read_only)
+    try:
+        return State(database, _prepare(database, read_only=read_only), read_only=read_only)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _prepare(database: Database, *, read_only: bool) -> Identity:
+    file.check_version(database)
+    if not read_only:
+        file.migrate(database)
+    for table in SMALL_TABLES:
+        found = database.rows(f"PRAGMA quick_check('{table}')")[0][0]
+        if found != "ok":
+            raise damaged(database.path, str(found))
+    return _read_identity(database)
+
+
+def _read_identity(database: Database) -> Identity:
+    try:
+        rows: list[tuple[Any, ...]] = database.rows(
+            "SELECT lineage, serial, datamart_id, api_origin, digest_probe FROM identity"
+        )
+        return Identity(*rows[0])
+    except (IndexError, TypeError, UnicodeDecodeError):
+        raise damaged(database.path, "it has no identity") from None
+    except StateDamaged:
+        raise
+
+
+@contextmanager
+def empty_state(identity: Identity) -> Iterator[State]:
+    """A state without members, for a plan before the first apply; it leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="segsync-") as folder:
+        path = Path(folder) / "state.db"
+        file.create(path, identity)
+        state = open_state(path, read_only=True)
+        try:
+            yield state
+        finally:
+            state.close()
