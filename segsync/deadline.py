@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 
@@ -133,10 +132,9 @@ class TimedTlsContext(ssl.SSLContext):
     attempt: Attempt
 
     @classmethod
-    def trusting(cls, authorities: Path, attempt: Attempt) -> TimedTlsContext:
-        """A context that trusts the certificates of one PEM file. Raises OSError."""
+    def strict(cls, attempt: Attempt) -> TimedTlsContext:
+        """A context that trusts nobody yet."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_verify_locations(authorities)
         context.attempt = attempt
         return context

@@ -1,4 +1,4 @@
-"""What became of a part: confirmed, rejected in places, or not known. Never read from a status alone."""
+"""What became of a part: confirmed, rejected in places, or unknown. A status alone says nothing."""
 
 from __future__ import annotations
 
@@ -93,4 +93,5 @@ class Judging:
 def _figures(execution: Execution) -> str:
     if execution.total_success is None or execution.total_failure is None:
         return "the platform gave no counts"
-    return f"the platform counts {execution.total_success:,} done and {execution.total_failure:,} failed"
+    done, failed = execution.total_success, execution.total_failure
+    return f"the platform counts {done:,} done and {failed:,} failed"

@@ -310,6 +310,4 @@ def _secrets(settings: DestinationSettings) -> list[str]:
 
 
 def _unknown(error: DestinationError) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"{error.message}; whether the platform acted on it is not known", hint=error.hint
-    )
+    return OutcomeUnknown(f"{error.message}; whether it took effect is not known", hint=error.hint)

@@ -71,7 +71,7 @@ def _write_part(source: Lines, part: Part, path: Path, header: bytes) -> Payload
 
 
 def _write_column(column: pyarrow.Array, file: BinaryIO, digest: hashlib._Hash) -> None:
-    """The values of a text column lie one behind the other in memory: that is the file's content."""
+    """The values of a text column lie side by side in memory: that is the file's content."""
     import pyarrow
 
     _, offsets, data = column.buffers()

@@ -73,8 +73,8 @@ class Violation:
 class Sample:
     """One member as an example of a change, a conflict or an invalid row.
 
-    `label` is a Change's symbol, "invalid", "conflict" or "expired"; `row` is the 1-based row of the
-    query's result where that is known.
+    `label` is a Change's symbol, "invalid" or "conflict"; `row` is the 1-based row of the query's
+    result where that is known.
     """
 
     label: str
@@ -187,7 +187,8 @@ def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ..
         found.append(
             Violation(
                 "max_members",
-                f"the query returned {counts.desired:,} members; the limit is {guard.max_members:,}",
+                f"the query returned {counts.desired:,} members; "
+                f"the limit is {guard.max_members:,}",
                 f"{remedy}, or raise `guard: {{max_members: …}}`",
             )
         )

@@ -42,34 +42,22 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and the engine that holds its members until the plan is carried out or dropped."""
+    """A plan, and the engine that holds its members until the plan is carried out or dropped.
+
+    `segments` are those that a run makes known to the state; `reasserted` the numbers of those
+    whose members are asserted once more from time to time.
+    """
 
     plan: Plan
     engine: Engine
-    selection: Selection
     spec: Spec
-
-    def state_segments(self) -> tuple[StateSegment, ...]:
-        """The segments that a run of this plan makes known to the state."""
-        return tuple(
-            StateSegment(item.number, item.segment.address, item.segment.name, 0, 0, None)
-            for item in self.selection.segments
-        )
+    segments: tuple[StateSegment, ...]
+    reasserted: tuple[int, ...]
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """The segments that this plan carries out."""
         return tuple(item.number for item in self.plan.segments if item.sends)
-
-    @property
-    def reasserted(self) -> tuple[int, ...]:
-        """The segments whose members are asserted once more from time to time."""
-        sending = set(self.numbers)
-        return tuple(
-            item.number
-            for item in self.selection.segments
-            if item.segment.reassert_minutes and item.number in sending
-        )
 
     @property
     def dropped(self) -> dict[int, Literal["delete", "keep"]]:
@@ -94,9 +82,10 @@ def make_plan(
     progress: Progress,
     look_up: LookUp | None = None,
 ) -> Planned:
-    """Plan every selected segment. With `look_up`, segments that the platform cannot fill are errors.
+    """Plan every selected segment.
 
-    Raises UsageError for unknown names, StateError, EngineError; a source's errors are its segments'.
+    With `look_up`, segments that the platform cannot fill are errors. A source's errors are those
+    of its segments. Raises UsageError for unknown names, StateError, EngineError.
     """
     state.check_belongs(spec.destination.datamart_id, spec.destination.api_url)
     check_allowed(spec, options.allowed)
@@ -106,7 +95,31 @@ def make_plan(
         segments = tuple(_look_up(segment, look_up) for segment in segments)
     plan = _assemble(spec, state, selection, segments, now_ms)
     parts = engine.arrange(targets(plan, spec), spec.destination.format, now_ms)
-    return Planned(replace(plan, parts=parts, ranges=engine.ranges()), engine, selection, spec)
+    return Planned(
+        plan=replace(plan, parts=parts, ranges=engine.ranges()),
+        engine=engine,
+        spec=spec,
+        segments=_sending_segments(plan, selection),
+        reasserted=_reasserted(plan, selection),
+    )
+
+
+def _sending_segments(plan: Plan, selection: Selection) -> tuple[StateSegment, ...]:
+    sending = {item.number for item in plan.segments if item.sends}
+    return tuple(
+        StateSegment(item.number, item.segment.address, item.segment.name, 0, 0, None)
+        for item in selection.segments
+        if item.number in sending
+    )
+
+
+def _reasserted(plan: Plan, selection: Selection) -> tuple[int, ...]:
+    sending = {item.number for item in plan.segments if item.sends}
+    return tuple(
+        item.number
+        for item in selection.segments
+        if item.segment.reassert_minutes and item.number in sending
+    )
 
 
 def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segsync import planfile
 from segsync.destination import Destination, Execution, SegmentLookup
 from segsync.engine import Engine, Target
-from segsync.errors import Refused, StateStale
+from segsync.errors import PlanFileError, Refused, StateStale
 from segsync.judging import Judging
 from segsync.model import Address, Clock, Spec
 from segsync.payload import PayloadFile, header_for, write_parts
@@ -102,7 +103,7 @@ def writing_state(spec: Spec, lineage: str | None = None) -> Iterator[State]:
 
 
 def new_identity(spec: Spec, lineage: str | None = None) -> Identity:
-    """The identity of a state that is yet to be written; its digests are made at the first apply."""
+    """The identity of a state yet to be written; its digests are made at the first apply."""
     return Identity(
         lineage=lineage or secrets.token_hex(12),
         serial=0,
@@ -122,6 +123,24 @@ def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) ->
             spec, state, engine, options, applying.clock.now_ms(), applying.progress, look_up
         )
         return carry_out(planned, state, applying, recovered)
+
+
+def apply_saved(
+    spec: Spec, state: State, path: Path, options: PlanOptions, applying: Applying
+) -> Report:
+    """Carry out a saved plan, exactly, or refuse it. The caller holds the state's lock."""
+    with open_engine(state, options) as engine:
+        _refresh_digests(state, engine)
+        planned = planfile.load(path, spec, state, engine)
+        look_up = _LookUps(applying.destination, applying.progress)
+        for segment in planned.plan.segments:
+            if segment.sends and segment.counts.commands:
+                answer = look_up(segment.address)
+                if answer.problem:
+                    raise PlanFileError(
+                        f"the plan {path} cannot be applied: {segment.name}: {answer.detail}"
+                    )
+        return carry_out(planned, state, applying, None)
 
 
 def carry_out(
@@ -221,15 +240,14 @@ def _journal(planned: Planned, state: State, files: tuple[PayloadFile, ...], now
             for f in files
         ),
     )
-    sending = {item.number for item in planned.plan.segments if item.sends}
+    sending = set(planned.numbers)
     keyspaces = tuple(
         Keyspace(number, *place)
         for number, place in planned.engine.keyspaces.all()
         if place[0] in sending
     )
-    segments = tuple(item for item in planned.state_segments() if item.number in sending)
     with planned.engine.journal(now_ms) as changes:
-        state.begin_run(Journal(run, segments, keyspaces, changes))
+        state.begin_run(Journal(run, planned.segments, keyspaces, changes))
     return run
 
 
@@ -280,7 +298,7 @@ def _close(
 
 
 def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
-    """End a run that an earlier apply left open: find out what became of it, never send it again."""
+    """End a run that an earlier apply left open: learn what became of it, never send it again."""
     _sweep_payloads(state)
     run = state.open_run()
     if run is None:

@@ -106,7 +106,7 @@ def segment_outcomes(
 def _segment_outcome(
     item: SegmentPlan, plan: Plan, parts: tuple[PartRecord, ...], rejected: int
 ) -> SegmentOutcome:
-    lines = {status: 0 for status in PartStatus}
+    lines = dict.fromkeys(PartStatus, 0)
     for span in plan.ranges:
         if span.segment != item.number:
             continue

@@ -383,7 +383,7 @@ def test_the_digest_does_not_depend_on_the_order_of_segments(folder: SpecFolder)
 
 
 def test_a_missing_spec_points_to_init(folder: SpecFolder) -> None:
-    with pytest.raises(UsageError, match="segments.yaml does not exist") as caught:
+    with pytest.raises(UsageError, match=r"segments\.yaml does not exist") as caught:
         folder.load()
     assert caught.value.hint is not None
     assert "segsync init" in caught.value.hint

@@ -1,4 +1,4 @@
-"""YAML: what is refused before anything is built from it, and what looks like a text and is none."""
+"""YAML: what is refused before anything is built from it, and texts that are none to YAML."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_an_integer_beyond_64_bits_is_refused(folder: SpecFolder, written: str) 
 )
 def test_a_boolean_is_true_or_false(folder: SpecFolder, written: str, hint: str) -> None:
     problem = folder.problem(with_segment(f"{QUERY}\nguard: {{allow_empty: {written}}}"))
-    assert "7:25: `allow_empty` must be true or false" in problem
+    assert "7:26: `allow_empty` must be true or false" in problem
     assert hint in problem
     problem = folder.problem(with_destination(f"insecure_http: {written}"))
     assert "5:18: `insecure_http` must be true or false" in problem
@@ -208,7 +208,7 @@ def test_a_boolean_is_true_or_false(folder: SpecFolder, written: str, hint: str)
 
 def test_a_key_without_a_value_says_so(folder: SpecFolder) -> None:
     problem = folder.problem(with_segment(f"{QUERY}\nexpiration:"))
-    assert "7:12: `expiration` has no value" in problem
+    assert "7:16: `expiration` has no value" in problem
 
 
 @pytest.mark.parametrize(

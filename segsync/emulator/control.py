@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from segsync.emulator.emulator import Emulator
-from segsync.emulator.faults import KINDS, Rule, fault_from
+from segsync.emulator.faults import TYPES, Rule, fault_from
 from segsync.emulator.log import RequestRecord
 from segsync.emulator.messages import (
     ApiError,
@@ -167,7 +167,7 @@ def read_faults(emulator: Emulator, _request: Request) -> Any:
 
 
 def add_faults(emulator: Emulator, request: Request) -> Any:
-    """Add rules: a list of {endpoint, fault: {kind, …}, call, times}, or one."""
+    """Add rules: a list of {endpoint, fault: {type, …}, call, times}, or one."""
     given = request.json()
     for rule in given if isinstance(given, list) else [given]:
         fault = fault_from(rule["fault"])
@@ -188,12 +188,12 @@ def read_requests(emulator: Emulator, _request: Request) -> Any:
 
 def shown_rule(rule: Rule) -> dict[str, Any]:
     """A rule in the shape in which it may be added."""
-    kind = next(kind for kind, made in KINDS.items() if isinstance(rule.fault, made))
+    name = next(name for name, made in TYPES.items() if isinstance(rule.fault, made))
     return {
         "endpoint": rule.endpoint,
         "call": rule.call,
         "times": rule.times,
-        "fault": {"kind": kind, **asdict(rule.fault)},
+        "fault": {"type": name, **asdict(rule.fault)},
     }
 
 

@@ -135,7 +135,7 @@ class ExecutionScript:
 
 Fault = Cut | Stall | Answer | Framing | Drip | Rewrite | ExecutionScript
 
-KINDS: Mapping[str, type[Any]] = {
+TYPES: Mapping[str, type[Any]] = {
     "cut": Cut,
     "stall": Stall,
     "answer": Answer,
@@ -197,14 +197,14 @@ def _strikes(rule: Rule, call: int) -> bool:
 
 
 def fault_from(settings: Mapping[str, Any]) -> Fault:
-    """A fault from JSON: `kind` and the kind's own fields. Raises WrongOption."""
+    """A fault from JSON: its `type` and the type's own fields. Raises WrongOption."""
     given = dict(settings)
-    kind = given.pop("kind", None)
-    if kind not in KINDS:
-        raise WrongOption(f"no fault of kind {kind!r}; there are {', '.join(KINDS)}")
+    name = given.pop("type", None)
+    if name not in TYPES:
+        raise WrongOption(f"no fault of type {name!r}; there are {', '.join(TYPES)}")
     if "shown" in given and isinstance(given["shown"], list):
         given["shown"] = tuple(given["shown"])
-    fault: Fault = with_settings(KINDS[kind](), given)
+    fault: Fault = with_settings(TYPES[name](), given)
     return fault
 
 

@@ -1,4 +1,4 @@
-"""The engine: all work that is done once per member, in DuckDB. All SQL over members stands here."""
+"""The engine: all work that is done once per member, in DuckDB. All SQL over members is here."""
 
 from segsync.engine.engine import Engine
 from segsync.engine.facts import Difference, Example, Policy, Rows, SnapshotFacts, Target

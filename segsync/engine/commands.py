@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,21 @@ _COLUMNS = (
     "keyspace, identifier, change, retry, fingerprint, row_expires, data_bag, confirmed, "
     "old_expires, old_digest"
 )
+_NO_CHANGES = (
+    "SELECT 1::UTINYINT AS adding_step, 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
+    "0::UTINYINT AS change, false AS retry, 0::BIGINT AS fingerprint, 0::BIGINT AS row_expires, "
+    "'' AS data_bag, false AS confirmed, 0::BIGINT AS old_expires, 0::BIGINT AS old_digest LIMIT 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A keyspace of a target: what all of its lines have in common."""
+
+    keyspace: int
+    kind: IdentifierKind
+    compartment_id: str | None
+    target: Target
 
 
 def arrange(
@@ -51,22 +67,20 @@ def arrange(
     step 1, all that must wait for them in step 2; forgotten members come last, outside any part.
     """
     chosen = list(targets)
-    store_targets(cursor, chosen, keyspaces)
-    union = (
-        " UNION ALL ".join(
-            f"SELECT {2 if target.rekeyed else 1}::UTINYINT AS adding_step, {target.number} AS segment, "
-            f"{_COLUMNS} FROM changed_{target.number}"
-            for target in chosen
-        )
-        or f"SELECT 1::UTINYINT AS adding_step, 0 AS segment, {_COLUMNS} FROM ({_NO_CHANGES})"
+    places = store_places(cursor, chosen, keyspaces)
+    union = " UNION ALL ".join(
+        f"SELECT {2 if target.rekeyed else 1}::UTINYINT AS adding_step, "
+        f"{target.number} AS segment, {_COLUMNS} FROM changed_{target.number}"
+        for target in chosen
     )
     step = f"CASE WHEN change = {FORGET} THEN 3 WHEN change = {REMOVE} THEN 1 ELSE adding_step END"
     cursor.execute(
         f"CREATE TABLE commands AS SELECT row_number() OVER () AS line, * FROM "
-        f"(SELECT {step} AS step, * EXCLUDE (adding_step) FROM ({union}) "
+        f"(SELECT {step} AS step, p.place, c.* EXCLUDE (adding_step) "
+        f"FROM ({union or _NO_CHANGES}) c JOIN places p USING (keyspace) "
         "ORDER BY step, segment, keyspace, identifier)"
     )
-    return _view_lines(cursor, wire, now_ms)
+    return _view_lines(cursor, places, wire, now_ms)
 
 
 def restore(
@@ -78,76 +92,83 @@ def restore(
     now_ms: int,
 ) -> tuple[Part, ...]:
     """Fill the table commands from a saved plan's file."""
-    store_targets(cursor, targets, keyspaces)
+    places = store_places(cursor, targets, keyspaces)
     cursor.execute(
         f"CREATE TABLE commands AS SELECT * FROM read_parquet({quoted(str(path))}) ORDER BY line"
     )
-    return _view_lines(cursor, wire, now_ms)
+    return _view_lines(cursor, places, wire, now_ms)
 
 
-def _view_lines(cursor: Cursor, wire: Format, now_ms: int) -> tuple[Part, ...]:
-    cursor.execute(f"CREATE VIEW lines AS {_lines_sql(wire, now_ms)}")
-    return _cut(cursor, len(CSV_HEADER) if wire == "csv" else 0)
-
-
-_NO_CHANGES = (
-    "SELECT 0::BIGINT AS keyspace, '' AS identifier, 0::UTINYINT AS change, false AS retry, "
-    "0::BIGINT AS fingerprint, 0::BIGINT AS row_expires, '' AS data_bag, false AS confirmed, "
-    "0::BIGINT AS old_expires, 0::BIGINT AS old_digest LIMIT 0"
-)
-
-
-def store_targets(cursor: Cursor, targets: Iterable[Target], keyspaces: Keyspaces) -> None:
-    """Fill the table targets: for each keyspace of a target, the constant texts of its lines."""
-    cursor.execute(
-        "CREATE OR REPLACE TABLE targets (keyspace BIGINT, kind VARCHAR, compartment_id VARCHAR, "
-        "field VARCHAR, value VARCHAR, opening VARCHAR, target VARCHAR, minutes BIGINT)"
-    )
+def store_places(
+    cursor: Cursor, targets: Iterable[Target], keyspaces: Keyspaces
+) -> tuple[Place, ...]:
+    """Fill the table places: the keyspaces of the targets, numbered from 1."""
     by_number = {target.number: target for target in targets}
-    rows = [
-        _target_row(number, kind, compartment, by_number[segment])
+    places = tuple(
+        Place(number, kind, compartment, by_number[segment])
         for number, (segment, kind, compartment) in keyspaces.all()
         if segment in by_number
+    )
+    cursor.execute(
+        "CREATE OR REPLACE TABLE places (place INTEGER, keyspace BIGINT, kind VARCHAR, "
+        "compartment_id VARCHAR, value VARCHAR)"
+    )
+    rows = [
+        f"({number}, {place.keyspace}, {quoted(place.kind.value)}, "
+        f"{_literal(place.compartment_id)}, {quoted(place.target.address.value)})"
+        for number, place in enumerate(places, start=1)
     ]
     if rows:
-        cursor.execute(f"INSERT INTO targets VALUES {', '.join(rows)}")
+        cursor.execute(f"INSERT INTO places VALUES {', '.join(rows)}")
+    return places
 
 
-def _target_row(number: int, kind: IdentifierKind, compartment: str | None, target: Target) -> str:
-    opening = "" if compartment is None else f',"compartment_id":{_json(compartment)}'
-    opening += f',"{kind.value}":'
-    address = f',"{target.address.field}":{_json(target.address.value)},"expiration_duration":'
-    texts = (kind.value, compartment, target.address.field, target.address.value, opening, address)
-    literals = ["NULL" if text is None else quoted(text) for text in texts]
-    return f"({number}, {', '.join(literals)}, {target.expiration_minutes})"
+def _literal(text: str | None) -> str:
+    return "NULL" if text is None else quoted(text)
 
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _duration_sql(now_ms: int) -> str:
+def _of_place(values: Sequence[str]) -> str:
+    """The value of a command's place, out of a constant list: unlike a join it keeps the order of
+    the lines, so that nothing has to be sorted again."""
+    return f"([{', '.join(values)}])[c.place]" if values else "NULL"
+
+
+def _minutes_sql(places: Sequence[Place]) -> str:
+    return _of_place([f"{place.target.expiration_minutes}::BIGINT" for place in places])
+
+
+def _duration_sql(places: Sequence[Place], now_ms: int) -> str:
     """Minutes; for a member with an expiry of its own, what is left of it, rounded up."""
     left = f"(c.row_expires - {now_ms} + {MINUTE_MS - 1}) // {MINUTE_MS}"
     return (
-        f"CASE WHEN c.change = {REMOVE} THEN 0 WHEN c.row_expires IS NULL THEN t.minutes "
-        f"WHEN c.row_expires = 0 THEN 0 ELSE greatest(1, {left}) END"
+        f"CASE WHEN c.change = {REMOVE} THEN 0 WHEN c.row_expires IS NULL "
+        f"THEN {_minutes_sql(places)} WHEN c.row_expires = 0 THEN 0 ELSE greatest(1, {left}) END"
     )
 
 
-def _lines_sql(wire: Format, now_ms: int) -> str:
-    text = _ndjson_sql(now_ms) if wire == "ndjson" else _csv_sql(now_ms)
-    return (
-        f"SELECT c.line, c.step, {text} AS text FROM commands c "
-        f"JOIN targets t ON t.keyspace = c.keyspace WHERE c.change <> {FORGET}"
+def _view_lines(
+    cursor: Cursor, places: Sequence[Place], wire: Format, now_ms: int
+) -> tuple[Part, ...]:
+    text = (_ndjson_sql if wire == "ndjson" else _csv_sql)(places, now_ms)
+    cursor.execute(
+        f"CREATE VIEW lines AS SELECT c.line, c.step, {text} AS text FROM commands c "
+        f"WHERE c.change <> {FORGET}"
     )
+    cursor.execute(f"CREATE VIEW journal AS {_journal_view(places)}")
+    return _cut(cursor, len(CSV_HEADER) if wire == "csv" else 0)
 
 
-def _ndjson_sql(now_ms: int) -> str:
+def _ndjson_sql(places: Sequence[Place], now_ms: int) -> str:
     update = f"c.change <> {REMOVE}"
     return f"""concat(
         CASE WHEN {update} THEN '{{"operation":"UPDATE"' ELSE '{{"operation":"DELETE"' END,
-        t.opening, to_json(c.identifier), t.target, {_duration_sql(now_ms)},
+        {_of_place([quoted(_opening(place)) for place in places])}, to_json(c.identifier),
+        {_of_place([quoted(_address(place)) for place in places])},
+        {_duration_sql(places, now_ms)},
         CASE WHEN {update} AND c.row_expires > 0
             THEN concat(',"expiration_ts":', c.row_expires) END,
         CASE WHEN {update} AND c.data_bag IS NOT NULL
@@ -155,20 +176,41 @@ def _ndjson_sql(now_ms: int) -> str:
         '}}' || chr(10))"""
 
 
-def _csv_sql(now_ms: int) -> str:
+def _opening(place: Place) -> str:
+    text = f'"{place.kind.value}":'
+    if place.compartment_id is None:
+        return f",{text}"
+    return f',"compartment_id":{_json(place.compartment_id)},{text}'
+
+
+def _address(place: Place) -> str:
+    address = place.target.address
+    return f',"{address.field}":{_json(address.value)},"expiration_duration":'
+
+
+def _csv_sql(places: Sequence[Place], now_ms: int) -> str:
     update = f"c.change <> {REMOVE}"
+    kinds = _of_place([quoted(place.kind.value) for place in places])
+    compartments = _of_place([_literal(place.compartment_id) for place in places])
     identifiers = [
-        f"CASE WHEN t.kind = '{kind}' THEN c.identifier END"
+        f"CASE WHEN {kinds} = '{kind}' THEN c.identifier END"
         for kind in ("user_account_id", "email_hash", "user_agent_id")
     ]
     addresses = [
-        f"CASE WHEN t.field = '{field}' THEN t.value END"
+        _of_place(
+            [
+                quoted(place.target.address.value)
+                if place.target.address.field == field
+                else "NULL"
+                for place in places
+            ]
+        )
         for field in ("segment_id", "segment_technical_name")
     ]
     cells = [
         f"CASE WHEN {update} THEN 'UPDATE' ELSE 'DELETE' END",
-        *(_cell_sql(sql) for sql in ("t.compartment_id", *identifiers, *addresses)),
-        _duration_sql(now_ms),
+        *(_cell_sql(sql) for sql in (compartments, *identifiers, *addresses)),
+        _duration_sql(places, now_ms),
         f"CASE WHEN {update} AND c.row_expires > 0 THEN c.row_expires END",
         _cell_sql(f"CASE WHEN {update} THEN c.data_bag END"),
     ]
@@ -177,9 +219,10 @@ def _csv_sql(now_ms: int) -> str:
 
 def _cell_sql(value: str) -> str:
     """A cell as RFC 4180 wants it: quoted where it must be."""
+    text = f"({value})::VARCHAR"
     return (
-        f"CASE WHEN regexp_matches({value}, '[\",\\r\\n]') "
-        f"THEN concat('\"', replace({value}, '\"', '\"\"'), '\"') ELSE {value} END"
+        f"CASE WHEN regexp_matches({text}, '[\",\\r\\n]') "
+        f"THEN concat('\"', replace({text}, '\"', '\"\"'), '\"') ELSE {text} END"
     )
 
 
@@ -199,22 +242,28 @@ def _cut(cursor: Cursor, header: int) -> tuple[Part, ...]:
 
 
 def _cut_step(cursor: Cursor, bounds: tuple[int, int, int], header: int, made: int) -> list[Part]:
+    """Walk along the lengths of the lines, a batch at a time."""
+    import pyarrow.compute as compute
+
     step, first, last = bounds
-    cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE ends AS SELECT line, "
-        "sum(strlen(text)) OVER (ORDER BY line)::BIGINT AS size "
-        f"FROM lines WHERE line BETWEEN {first} AND {last}"
-    )
     parts: list[Part] = []
-    start, before = first, 0
-    while start <= last:
-        end, size = cursor.row(
-            f"SELECT max(line), max(size) FROM ends WHERE line >= {start} "
-            f"AND size < {before + PART_LIMIT - header}"
-        )
-        number = made + len(parts) + 1
-        parts.append(Part(number, step, start, end, size - before + header))
-        start, before = end + 1, size
+    start, size, line = first, header, first
+    lengths = f"SELECT strlen(text) AS size FROM lines WHERE line BETWEEN {first} AND {last}"
+    with cursor.stream(lengths) as batches:
+        for batch in batches:
+            column = batch.column(0)
+            while len(column):
+                ends = compute.cumulative_sum(column)
+                room = compute.index(compute.greater_equal(ends, PART_LIMIT - size), True).as_py()
+                taken = len(column) if room < 0 else room
+                if taken:
+                    size += ends[taken - 1].as_py()
+                line += taken
+                column = column.slice(taken)
+                if room >= 0:
+                    parts.append(Part(made + len(parts) + 1, step, start, line - 1, size))
+                    start, size = line, header
+    parts.append(Part(made + len(parts) + 1, step, start, last, size))
     return parts
 
 
@@ -228,8 +277,17 @@ def ranges(cursor: Cursor) -> tuple[LineRange, ...]:
 
 
 def lines_sql(first: int, last: int) -> str:
-    """The text of these lines, in order; each ends with its line end."""
-    return f"SELECT text FROM lines WHERE line BETWEEN {first} AND {last} ORDER BY line"
+    """The text of these lines, in the order of the table commands; each ends with its line end."""
+    return f"SELECT text FROM lines WHERE line BETWEEN {first} AND {last}"
+
+
+def _journal_view(places: Sequence[Place]) -> str:
+    """`minutes` is NULL where the expiry does not count from the submission."""
+    return (
+        "SELECT c.*, CASE WHEN c.row_expires IS NULL "
+        f"AND c.change IN ({ADD}, {UPDATE}, {RENEW}) THEN nullif({_minutes_sql(places)}, {NEVER}) "
+        "END AS minutes FROM commands c"
+    )
 
 
 def journal_sql(submitted_at_ms: int) -> str:
@@ -239,17 +297,11 @@ def journal_sql(submitted_at_ms: int) -> str:
     when it handles the line, which cannot be before `submitted_at_ms`.
     """
     words = " ".join(f"WHEN {code} THEN '{word}'" for code, word in WORDS.items())
-    expires = (
-        f"CASE WHEN c.change IN ({REMOVE}, {FORGET}) OR c.row_expires = 0 THEN 0 "
-        "WHEN c.row_expires > 0 THEN c.row_expires "
-        f"WHEN t.minutes = {NEVER} THEN 0 ELSE {submitted_at_ms} + t.minutes * {MINUTE_MS} END"
-    )
-    fresh = digest_sql("keyspace", "identifier", "fingerprint", "expires_at")
+    expires = f"coalesce(row_expires, {submitted_at_ms} + minutes * {MINUTE_MS}, 0)"
+    fresh = digest_sql("keyspace", "identifier", "fingerprint", expires)
     return (
         f"SELECT line, keyspace, identifier, CASE change {words} END AS change, "
-        f"coalesce(fingerprint, 0) AS fingerprint, expires_at, "
-        f"(CASE WHEN change IN ({ADD}, {UPDATE}, {RENEW}) THEN {fresh} ELSE 0 END - old_digest) "
-        "AS digest FROM (SELECT c.line, c.keyspace, c.identifier, c.change, "
-        f"c.fingerprint, ({expires})::BIGINT AS expires_at, c.old_digest "
-        "FROM commands c JOIN targets t ON t.keyspace = c.keyspace) ORDER BY line"
+        f"coalesce(fingerprint, 0) AS fingerprint, ({expires})::BIGINT AS expires_at, "
+        f"(CASE WHEN change IN ({ADD}, {UPDATE}, {RENEW}) THEN {fresh} ELSE 0 END - old_digest)"
+        "::BIGINT AS digest FROM journal"
     )

@@ -20,7 +20,7 @@ SPREAD = 1.5
 
 
 def digest_sql(keyspace: str, identifier: str, fingerprint: str, expires_at: str) -> str:
-    """32 bits of the engine's own hash: additive over rows, for finding damage, not for comparing."""
+    """32 bits of the engine's own hash: additive over rows, for finding damage, not to compare."""
     return (
         f"(hash({keyspace}::BIGINT, {identifier}, {fingerprint}::BIGINT, {expires_at}::BIGINT) "
         "& 4294967295)::BIGINT"
@@ -59,9 +59,10 @@ def load_snapshot(
 
 def snapshot_facts(cursor: Cursor, number: int, now_ms: int) -> SnapshotFacts:
     """The digest of a loaded snapshot, and how many of its members have not lapsed."""
+    digest_of_row = digest_sql("keyspace", "identifier", "fingerprint", "expires_at")
     digest, live = cursor.row(
-        f"SELECT coalesce(sum({digest_sql('keyspace', 'identifier', 'fingerprint', 'expires_at')}), "
-        f"0)::BIGINT, count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}) "
+        f"SELECT coalesce(sum({digest_of_row}), 0)::BIGINT, "
+        f"count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}) "
         f"FROM snapshot_{number} WHERE fingerprint IS NOT NULL"
     )
     return SnapshotFacts(int(digest), int(live))
@@ -163,7 +164,7 @@ def _due_sql(policy: Policy) -> str:
 
 
 def _reassert_sql(policy: Policy) -> str:
-    """True where a member's turn, which a hash spreads over the period, came since the last time."""
+    """True where a member's turn, spread over the period by a hash, came since the last time."""
     if policy.reassert_minutes == NEVER:
         return "false"
     period = policy.reassert_minutes * MINUTE_MS
@@ -201,7 +202,8 @@ def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) ->
     )
     cursor.execute(
         f"CREATE TABLE repeated_{number} AS SELECT {shape.keyspace_sql} AS keyspace, d.identifier, "
-        f"min(d.fingerprint) <> max(d.fingerprint) AS conflict, first(d.rowid ORDER BY {rank}) AS kept "
+        f"min(d.fingerprint) <> max(d.fingerprint) AS conflict, "
+        f"first(d.rowid ORDER BY {rank}) AS kept "
         f"FROM desired_{number} d GROUP BY ALL HAVING count(*) > 1"
     )
     cursor.execute(

@@ -255,7 +255,8 @@ def _is_object_sql(name: str) -> str:
     """True for JSON that is an object with each key once. DuckDB's parser lets NaN through."""
     bare = f"regexp_replace({name}, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
     return (
-        f"(CASE WHEN NOT json_valid({name}) THEN false WHEN json_type({name}) <> 'OBJECT' THEN false "
+        f"(CASE WHEN NOT json_valid({name}) THEN false "
+        f"WHEN json_type({name}) <> 'OBJECT' THEN false "
         f"WHEN len(json_keys({name})) <> len(list_distinct(json_keys({name}))) THEN false "
         f"WHEN regexp_matches({name}, '(?i)nan|inf') "
         f"THEN NOT regexp_matches({bare}, '(?i)nan|inf') ELSE true END)"

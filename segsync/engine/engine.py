@@ -146,7 +146,8 @@ class Engine:
         """Write the arranged changes to a Parquet file."""
         with self._session.cursor() as cursor:
             cursor.execute(
-                f"COPY (SELECT * FROM commands ORDER BY line) TO {quoted(str(path))} (FORMAT parquet)"
+                f"COPY (SELECT * FROM commands ORDER BY line) TO {quoted(str(path))} "
+                "(FORMAT parquet)"
             )
 
     def restore_commands(
@@ -159,7 +160,7 @@ class Engine:
     def load_sent(self, changes: pyarrow.RecordBatchReader, targets: Iterable[Target]) -> None:
         """Read the journal of a run, to find its rejects."""
         with self._session.cursor() as cursor:
-            commands.store_targets(cursor, targets, self.keyspaces)
+            commands.store_places(cursor, targets, self.keyspaces)
             rejects.load_sent(cursor, changes)
 
     def match_rejects(self, error_file: Path, part_lines: tuple[int, int]) -> int:

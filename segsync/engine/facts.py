@@ -69,7 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A segment whose commands are to be sent: where it is, and its members' duration in minutes."""
+    """A segment whose commands are to be sent, and its members' duration in minutes."""
 
     number: int
     address: Address

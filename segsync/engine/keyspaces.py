@@ -27,6 +27,12 @@ class Keyspaces:
                 self._next += 1
             return self._numbers[place]
 
+    def adopt(self, number: int, place: Place) -> None:
+        """Take over a number that was given when a plan was saved."""
+        with self._lock:
+            self._numbers[place] = number
+            self._next = max(self._next, number + 1)
+
     def all(self) -> tuple[tuple[int, Place], ...]:
         """Every number given so far, with its place."""
         with self._lock:

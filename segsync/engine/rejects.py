@@ -1,8 +1,9 @@
 """Which commands an execution's error file speaks of.
 
-The platform does not document that file. Whatever it looks like, a line of it names a command if it
-holds the command's fields (as JSON, or as JSON inside of something else), or the whole identifier as
-its text or as one of its cells. Line numbers alone name nothing: where counting begins is unknown.
+The platform does not document that file. Whatever it looks like, a line of it names a command if
+it holds the command's fields (as JSON, or as JSON inside of something else), or the whole
+identifier as its text or as one of its cells. Line numbers alone name nothing: where counting
+begins is unknown.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader) -> None:
         cursor.execute(
             "CREATE OR REPLACE TABLE sent AS SELECT c.line::BIGINT AS line, c.identifier::VARCHAR "
             f"AS identifier, c.change::VARCHAR = {quoted(WORDS[REMOVE])} AS is_delete, t.kind, "
-            "t.compartment_id, t.field, t.value "
-            "FROM changes c JOIN targets t ON t.keyspace = c.keyspace::BIGINT"
+            "t.compartment_id, t.value "
+            "FROM changes c JOIN places t ON t.keyspace = c.keyspace::BIGINT"
         )
 
 
@@ -49,7 +50,8 @@ def match(cursor: Cursor, error_file: Path, first: int, last: int) -> int:
     except EngineError:
         return 0
     cursor.execute(
-        f"CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent WHERE line BETWEEN {first} AND {last}"
+        "CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent "
+        f"WHERE line BETWEEN {first} AND {last}"
     )
     for statement in (_match_fields(), _match_texts()):
         cursor.execute(f"INSERT INTO rejected_part {statement} ON CONFLICT DO NOTHING")
@@ -102,7 +104,8 @@ def _match_texts() -> str:
         f"SELECT any_value(p.line), {_reason_sql('NULL', 'any_value(e.text)')} FROM "
         f"(SELECT number, text, trim({cells}, ' \"\\r') AS cell FROM error_lines e "
         "WHERE NOT EXISTS (SELECT 1 FROM error_objects o WHERE o.number = e.number)) e "
-        "JOIN part p ON p.identifier = e.cell GROUP BY p.identifier HAVING count(DISTINCT p.line) = 1"
+        "JOIN part p ON p.identifier = e.cell "
+        "GROUP BY p.identifier HAVING count(DISTINCT p.line) = 1"
     )
 
 

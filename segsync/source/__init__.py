@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from segsync.errors import SourceError
 from segsync.secret import Secret
 from segsync.source.columns import check_columns
-from segsync.source.lane import Column
-from segsync.source.messages import Translator
+from segsync.source.lane import Column, Lane
+from segsync.source.messages import Translator, secrets_of
 from segsync.source.reading import QueryResult, Source
 from segsync.source.values import INVALID
 
@@ -36,7 +38,31 @@ def open_source(
     queries run at once, where the database can. Relative file paths begin at `folder`.
     Raises SourceError.
     """
-    from segsync.source.sqlite import SqliteLane, read_only_uri
+    translator = Translator(name, secrets_of(url.reveal()))
+    try:
+        opened = _open(url.reveal(), lane, parallelism, folder)
+    except SourceError as error:
+        raise SourceError(f"source `{name}`: {error.message}", hint=error.hint) from None
+    except Exception as error:
+        raise translator.not_opened(error) from None
+    return Source(name, opened, translator)
 
-    translator = Translator(name, [url.reveal()])
-    return Source(name, SqliteLane(read_only_uri(url.reveal(), folder), parallelism), translator)
+
+def _open(url: str, lane: str, parallelism: int, folder: Path | None) -> Lane:
+    backend = url.partition("://")[0].partition("+")[0]
+    if lane == "auto" and backend == "sqlite":
+        from segsync.source.adbc_sqlite import SqliteLane
+        from segsync.source.sqlite import read_only_uri
+
+        return SqliteLane(read_only_uri(url, folder), parallelism)
+    if lane == "auto" and backend in ("postgresql", "postgres") and _has_adbc_postgresql():
+        from segsync.source.adbc_postgresql import PostgresqlLane, libpq_uri
+
+        return PostgresqlLane(libpq_uri(url), parallelism)
+    from segsync.source.dbapi import DbapiLane
+
+    return DbapiLane(url, folder)
+
+
+def _has_adbc_postgresql() -> bool:
+    return find_spec("adbc_driver_postgresql") is not None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from segsync.model import Segment
+from segsync.model import ParamValue, Segment
 from segsync.source import postgresql
 from segsync.source.columns import check_columns
 from segsync.source.lane import Column, Control, Execution
@@ -98,17 +98,23 @@ class PostgresqlLane:
         _execute(connection, "SAVEPOINT segsync")
         try:
             yield connection
-        finally:
-            _execute(connection, "ROLLBACK TO SAVEPOINT segsync")
-            # An interruption may still be on its way: it must not meet another query.
-            if not control.stopped:
-                with self._lock:
-                    self._idle.append(connection)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._restore(connection, control)
+            raise
+        self._restore(connection, control)
+
+    def _restore(self, connection: Connection, control: Control) -> None:
+        _execute(connection, "ROLLBACK TO SAVEPOINT segsync")
+        # An interruption may still be on its way: it must not meet another query.
+        if not control.stopped:
+            with self._lock:
+                self._idle.append(connection)
 
     def _connect(self) -> Connection:
         import adbc_driver_postgresql.dbapi as adbc
 
-        connection = adbc.connect(self._uri, autocommit=True)
+        connection: Connection = adbc.connect(self._uri, autocommit=True)
         statements = [*postgresql.SESSION, postgresql.BEGIN]
         if self._snapshot is not None:
             statements.append(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
@@ -133,13 +139,14 @@ def _with_literals(connection: Connection, segment: Segment, query: Query) -> st
     literals of texts are written by the server, from values that the driver binds.
     """
     params = segment.params or {}
-    literals = {
-        name: _only_value(connection, "SELECT quote_literal($1)", (params[name],))
-        if isinstance(params[name], str)
-        else number_literal(params[name])
-        for name in query.names
-    }
+    literals = {name: _literal(connection, params[name]) for name in query.names}
     return query.render(lambda name: f" {literals[name]} ")
+
+
+def _literal(connection: Connection, value: ParamValue) -> str:
+    if isinstance(value, str):
+        return str(_only_value(connection, "SELECT quote_literal($1)", (value,)))
+    return number_literal(value)
 
 
 def _only_value(connection: Connection, sql: str, values: tuple[str, ...] | None = None) -> Any:

@@ -37,6 +37,15 @@ def role(name: str) -> Role:
     return Role.EXPIRATION if name == EXPIRATION else Role.VALUE
 
 
+def refused(segment: Segment, name: str, type_: str, remedy: str) -> SourceError:
+    """The column `name` has a type that cannot be what its name says."""
+    return SourceError(
+        f"`{name.lower()}` is {role(name.lower()).value}, and the query gives it as {type_}",
+        hint=f"{remedy} in the query.",
+        place=segment.query_place,
+    )
+
+
 def check_columns(segment: Segment, names: Sequence[str]) -> None:
     """Hold the column `names` of the query against what `segment` needs.
 
@@ -76,13 +85,13 @@ def _data_bag_problems(segment: Segment, found: list[str]) -> Problems:
         if name.lower() in RESERVED:
             yield (
                 f"`{name}` has a meaning of its own, so it cannot be listed under `data_bag:`",
-                f"to send it, select it a second time with another name, and list that",
+                "to send it, select it a second time with another name, and list that",
             )
         elif name.lower() not in found:
             yield (
                 f"`{name}` is listed under `data_bag:`, but the query gives no such column"
                 + _nearest(name, found),
-                f"add it to the query, or take it off `data_bag:`",
+                "add it to the query, or take it off `data_bag:`",
             )
 
 

@@ -8,7 +8,7 @@ microseconds where there are any.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 MARK = "\x01segsync:"
 """Begins a text that stands for a value that cannot be used; the reason follows."""
@@ -17,7 +17,7 @@ UNREADABLE_MS = -(2**63)
 """Stands for an expiry that is no point in time."""
 
 
-class Tag(str, Enum):
+class Tag(StrEnum):
     """First character of a tagged text: what the rest of it is."""
 
     TEXT = '"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import parse_qsl, unquote
 
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
@@ -13,7 +14,7 @@ _NOISE = (
     # The query as sent, with an arrow under the place: it may hold parameter values.
     r"^\s*LINE \d+:.*(?:\n.*)?",
     r"^\s*\^+\s*$",
-    r"^query: [\s\S]*",
+    r"^(?:query: |Query was: )[\s\S]*",
     r"^\[SQL: [\s\S]*",
     r"^\(Background on this error at: .*",
     # The values of a row.
@@ -25,7 +26,17 @@ _DRIVER_PREFIX = re.compile(
     r"^(?:(?:[A-Z_]{2,}: )?\[\w+\] |IO: |\(\w+(?:\.\w+)+\) |\d{5}: )*"
     r"(?:Failed to (?:prepare|step|execute) query: |Query failed[^:]*: |Failed to prepare query: )?"
 )
+_SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
 LONGEST_MESSAGE = 500
+
+
+def secrets_of(url: str) -> list[str]:
+    """What in `url` must not be shown: itself, its password, and the values of its options."""
+    location, _, options = url.partition("?")
+    credentials = location.partition("://")[2].rpartition("@")[0]
+    password = credentials.partition(":")[2]
+    values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
+    return [secret for secret in (url, password, unquote(password), *values) if secret]
 
 
 class Translator:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
-from segsync.source.columns import EMAIL, Role, role
+from segsync.source.columns import EMAIL, Role, refused, role
 from segsync.source.fragments import MARK, UNREADABLE_MS, Form, Tag, quote
 from segsync.source.lane import Column, Projection
 
@@ -30,10 +29,29 @@ BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
 
 TYPE_NAMES = {
-    **{16: "bool", 17: "bytea", 18: "char", 19: "name", 20: "int8", 21: "int2", 23: "int4"},
-    **{25: "text", 26: "oid", 114: "json", 700: "float4", 701: "float8", 790: "money"},
-    **{1042: "bpchar", 1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp"},
-    **{1184: "timestamptz", 1186: "interval", 1266: "timetz", 1700: "numeric", 2950: "uuid"},
+    16: "bool",
+    17: "bytea",
+    18: "char",
+    19: "name",
+    20: "int8",
+    21: "int2",
+    23: "int4",
+    25: "text",
+    26: "oid",
+    114: "json",
+    700: "float4",
+    701: "float8",
+    790: "money",
+    1042: "bpchar",
+    1043: "varchar",
+    1082: "date",
+    1083: "time",
+    1114: "timestamp",
+    1184: "timestamptz",
+    1186: "interval",
+    1266: "timetz",
+    1700: "numeric",
+    2950: "uuid",
     3802: "jsonb",
 }
 """The types by their number in pg_type, which never changes; the others are looked up there."""
@@ -106,15 +124,6 @@ def _cast(segment: Segment, column: Described) -> tuple[str, Column]:
 
 def _text_column(column: Described, form: Form = Form.JSON_SAFE) -> Column:
     return Column.of(column.name, "string", form)
-
-
-def refused(segment: Segment, name: str, type_: str, remedy: str) -> SourceError:
-    """The column `name` has a type that cannot be what its name says."""
-    return SourceError(
-        f"`{name.lower()}` is {role(name.lower()).value}, and the query gives it as {type_}",
-        hint=f"{remedy} in the query.",
-        place=segment.query_place,
-    )
 
 
 def _identifier(segment: Segment, column: Described, x: str) -> str:

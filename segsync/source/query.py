@@ -72,10 +72,10 @@ class Query:
         """The parameters, in the order of their places; one used twice is there twice."""
         return tuple(piece.name for piece in self.pieces if isinstance(piece, Parameter))
 
-    def render(self, placeholder: Callable[[str], str], *, percent: str = "%") -> str:
-        """The text with `placeholder(name)` at each parameter and every `%` written as `percent`."""
+    def render(self, placeholder: Callable[[str], str]) -> str:
+        """The text with `placeholder(name)` at each parameter."""
         return "".join(
-            placeholder(piece.name) if isinstance(piece, Parameter) else piece.replace("%", percent)
+            placeholder(piece.name) if isinstance(piece, Parameter) else piece
             for piece in self.pieces
         )
 

@@ -163,6 +163,7 @@ class _Reading:
                     rows += batch.num_rows
             self.channel.finish()
         except SourceError as error:
+            error.place = error.place or self.segment.query_place
             self.channel.fail(error)
         except Exception as error:
             self.channel.fail(self._translator.query_failed(self.segment, error, rows))

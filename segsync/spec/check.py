@@ -39,6 +39,14 @@ _HOMES: dict[str, type[BaseModel]] = {
     "guard": GuardEntry,
     "the top level": SpecFile,
 }
+_SYNONYMS = {
+    "sql": "query",
+    "sql_file": "query_file",
+    "id": "segment_id",
+    "ttl": "expiration",
+    "columns": "data_bag",
+    "parameters": "params",
+}
 _SECRETS = {"api_token", "proxy", "sources"}
 
 
@@ -71,7 +79,7 @@ def section(root: MapNode, key: str, problems: Problems) -> MapNode | None:
     node = root.get(key)
     if node is None or isinstance(node, MapNode | BrokenNode):
         return node if isinstance(node, MapNode) else None
-    problems.add(node.place, *_unfit(shown(key), "a mapping", node, secret=key in _SECRETS))
+    problems.add(node.place, *_unfit(shown(key), "a mapping", node, secret=True))
     return None
 
 
@@ -170,6 +178,8 @@ def _unfit_choice(
 
 def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str | None]:
     hint = nearest(key, model.model_fields)
+    if (synonym := _SYNONYMS.get(key)) in model.model_fields:
+        hint = f"did you mean {shown(synonym)}?"
     if not hint or not hint.startswith("did"):
         homes = [home for home, owner in _HOMES.items() if key in owner.model_fields]
         hint = f"it belongs under {homes[0]}" if homes else hint

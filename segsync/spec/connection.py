@@ -12,7 +12,7 @@ from segsync.spec.check import check, section
 from segsync.spec.files import Document, refuse_odd_path
 from segsync.spec.interpolate import Expander, Reference, Template, template
 from segsync.spec.nodes import MapNode, Node, ScalarNode, find
-from segsync.spec.problems import Problems, Wrong
+from segsync.spec.problems import Problems, Wrong, shown
 from segsync.spec.schema import TEXT, DestinationEntry, SpecFile
 from segsync.spec.values import to_value
 
@@ -69,20 +69,19 @@ class Connections:
         thrown away, and the state must survive it.
         """
         node = self._main.root.get("state")
-        text = DEFAULT_STATE if node is None else self._text(node, "state")
+        value = DEFAULT_STATE if node is None else to_value(node, self._expander)
+        if node is not None:
+            check(TEXT, value, self._main.root, ("state",), self._problems)
+        text = value if isinstance(value, str) and value else DEFAULT_STATE
         try:
-            refuse_odd_path(text or DEFAULT_STATE, absolute=True)
-            if "://" in (text or ""):
+            refuse_odd_path(text, absolute=True)
+            if "://" in text:
                 raise Wrong("the state is a local file, not an address", "write a path")
-            if text and text.endswith(("/", "/.", "/..")):
+            if text.endswith(("/", "/.", "/..")):
                 raise Wrong("the state is a file, not a folder", "add a file's name: …/state.db")
         except Wrong as wrong:
             self._add(node, wrong)
-        return self._main.path.parent / (text or DEFAULT_STATE)
-
-    def _text(self, node: Node, key: str) -> str | None:
-        value = to_value(node, self._expander)
-        return check(TEXT, value, self._main.root, (key,), self._problems)
+        return self._main.path.parent / text
 
     def _source(self, name: str, node: MapNode) -> str | None:
         path = ("sources", name)
@@ -142,7 +141,7 @@ class Connections:
         try:
             refuse_odd_path(text, absolute=True)
             if not path.is_file():
-                raise Wrong(f"there is no file {path}", "it is relative to this file")
+                raise Wrong(f"there is no file {shown(text)}", "it is relative to this file")
         except Wrong as wrong:
             self._add(find(self._main.root, ("destination", "ca_file")), wrong)
         return path

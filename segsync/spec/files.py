@@ -164,10 +164,13 @@ def _read_regular(path: Path) -> bytes:
     """At most one byte more than a file may have. Raises OSError, Wrong."""
     # O_NONBLOCK: opening a named pipe must not wait for somebody to write into it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Wrong("is not a file")
-        return file.read(LARGEST_FILE + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _document(raw: bytes, path: Path, label: str, problems: Problems) -> Document | None:

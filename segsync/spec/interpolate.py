@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segsync.spec.nodes import ScalarNode
-from segsync.spec.problems import Place, Problems, Wrong, nearest
+from segsync.spec.problems import Hidden, Place, Problems, Wrong, nearest
 from segsync.spec.values import Broken
 
 _REFERENCE = re.compile(
-    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\$\{"
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\}|\$\{"
 )
 
 
@@ -63,7 +63,8 @@ class Expander:
         texts = {part: self._text_of(part, node.place) for part in dict.fromkeys(parts)}
         if None in texts.values():
             return Broken()
-        return "".join(texts[part] or "" for part in parts)
+        whole = "".join(texts[part] or "" for part in parts)
+        return Hidden(whole) if any(isinstance(text, Hidden) for text in texts.values()) else whole
 
     def _text_of(self, part: str | Reference, place: Place) -> str | None:
         if isinstance(part, str):
@@ -75,12 +76,11 @@ class Expander:
             message = f"the environment variable {part.name} is not set"
             self._problems.add(place, message, self._hint(part.name))
             return None
-        # Whatever comes from the environment may be a secret, wherever it is used.
-        self._problems.hide([value])
         if re.search("[\0\ud800-\udfff]", value):
             self._problems.add(place, f"the environment variable {part.name} is not UTF-8 text")
             return None
-        return value
+        self._problems.hide([value])
+        return Hidden(value)
 
     def _hint(self, name: str) -> str:
         close = nearest(name, self._environ) or ""

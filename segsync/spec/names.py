@@ -56,7 +56,7 @@ def identifier(value: object) -> str:
     """An id of the platform, written as a text or as an integer. Raises Wrong or Unfit."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Unfit("an id: a text or an integer")
-    text = str(value)
+    text = value if isinstance(value, str) else str(value)
     _refuse_reference(text)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
         raise Wrong(f"{shown(text)} is not an id", "ids of the platform are numbers, like 1509")

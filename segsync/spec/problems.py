@@ -28,6 +28,12 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Hidden(str):
+    """A text that came from the environment, at least in part: no message may quote it."""
+
+    __slots__ = ()
+
+
 class Wrong(ValueError):
     """A value that cannot be used: what is wrong with it, and what to do."""
 
@@ -83,7 +89,12 @@ class Problems:
 
 
 def shown(text: str) -> str:
-    """`text` in backticks, short and printable, without what looks like a URL's password."""
+    """`text` in backticks, short and printable, without what looks like a URL's password.
+
+    Not a text from the environment: any of them may be a secret.
+    """
+    if isinstance(text, Hidden):
+        return "its value"
     text = re.sub(r"://[^@/\s]*@", "://***@", text)
     short = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
     return "`" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + "`"

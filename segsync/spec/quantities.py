@@ -43,7 +43,8 @@ def duration_or_never(value: object) -> int:
     if isinstance(value, str) and value.lower() in {"never", "none", "forever", "infinite"}:
         raise Wrong(f"{shown(value)} is not {_DURATION}", "write never")
     if re.fullmatch(r"0+[mhdw]?", str(value)):
-        raise Wrong(f"{shown(str(value))} is no time at all", "write never")
+        text = value if isinstance(value, str) else str(value)
+        raise Wrong(f"{shown(text)} is no time at all", "write never")
     return duration(value)
 
 
@@ -89,7 +90,8 @@ def renewal_share(value: object) -> float:
     """The lower bound of the share left at renewal, 1 % to 95 %. Raises Wrong or Unfit."""
     share = percent(value)
     if not 0.01 <= share <= 0.95:
-        raise Wrong(f"renew_at is {shown(str(value))}", "it may be 1% to 95%; the default is 50%")
+        text = value if isinstance(value, str) else str(value)
+        raise Wrong(f"renew_at is {shown(text)}", "it may be 1% to 95%; the default is 50%")
     return share
 
 

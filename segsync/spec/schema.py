@@ -202,7 +202,7 @@ class DestinationEntry(_Closed):
     """The platform's datamart, and how to reach it."""
 
     datamart_id: EnvironmentId = Field(description="The id of the datamart.")
-    api_token: Text = Field(
+    api_token: str = Field(
         description="The API token, always as a variable: ${MICS_API_TOKEN}.",
         json_schema_extra={"pattern": r"^\s*\$\{[A-Za-z_][A-Za-z0-9_]*\}\s*$"},
     )
@@ -292,11 +292,14 @@ def describe_schema(part: Literal["spec", "included"]) -> dict[str, object]:
 
 def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
     """Without pydantic's titles and internal defaults, which editors would show as help."""
-    return {
+    tidy = {
         key: _tidy_value(key, value)
         for key, value in schema.items()
         if key not in {"title", "default"} or (key == "default" and _is_spelling(value))
     }
+    if "patternProperties" in tidy:
+        tidy["additionalProperties"] = False
+    return tidy
 
 
 def _tidy_value(key: str, value: Any) -> Any:

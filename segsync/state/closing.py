@@ -173,7 +173,7 @@ def _add_digests(database: Database, lines: str) -> None:
 
 
 def _count(database: Database, parts: tuple[PartRecord, ...], given_up: int) -> Outcome:
-    lines = {status: 0 for status in PartStatus}
+    lines = dict.fromkeys(PartStatus, 0)
     for part in parts:
         lines[part.status] += part.last - part.first + 1
     rejected = int(database.rows("SELECT count(*) FROM rejected_lines")[0][0])

@@ -1,4 +1,4 @@
-"""SQLite through its ADBC driver: the one library, and the one copy of SQLite, on the state file."""
+"""SQLite through its ADBC driver: the one library, and one copy of SQLite, on the state file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUSY_TIMEOUT_MS = 120_000
 
 
 class Database:
-    """One connection to one SQLite file; every statement commits by itself outside `transaction`."""
+    """One connection to one file; every statement commits by itself outside `transaction`."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         import adbc_driver_sqlite.dbapi as sqlite

@@ -45,7 +45,7 @@ class StateSegment:
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """Where identifiers are told apart: one kind, and for accounts one compartment, in a segment."""
+    """Where identifiers are told apart: a kind, and for accounts a compartment, in a segment."""
 
     number: int
     segment: int

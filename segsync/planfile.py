@@ -1,0 +1,238 @@
+"""A saved plan: one private file with everything that apply needs, for one state at one serial.
+
+A ZIP archive of three entries: `plan.json` (the plan), `commands.parquet` (its changes, one row for
+each member) and `seal` (the SHA-256 of both, so that an edited file is noticed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from segsync.engine import Engine, Place, Target
+from segsync.errors import PlanFileError
+from segsync.model import Address, IdentifierKind, LineRange, Part, Spec
+from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
+from segsync.planning import Planned, targets
+from segsync.state import State, StateSegment
+
+VERSION = 1
+PLAN, COMMANDS, SEAL = "plan.json", "commands.parquet", "seal"
+LARGEST_PLAN = 256 * 1024 * 1024
+BLOCK = 1024 * 1024
+
+
+def save(planned: Planned, path: Path) -> None:
+    """Write a plan to `path` (mode 0600), whole or not at all. Raises PlanFileError."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            with (
+                TemporaryDirectory(prefix="segsync-") as folder,
+                os.fdopen(descriptor, "wb") as file,
+            ):
+                commands = Path(folder) / COMMANDS
+                planned.engine.save_commands(commands)
+                _write(file, _to_json(planned), commands)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise PlanFileError(f"the plan cannot be saved to {path}: {error.strerror}") from None
+
+
+def _write(file: Any, text: bytes, commands: Path) -> None:
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        archive.writestr(PLAN, text)
+        archive.write(commands, COMMANDS)
+        archive.writestr(SEAL, _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands)))
+
+
+def _seal(plan_sha256: str, commands_sha256: str) -> str:
+    return hashlib.sha256(f"{VERSION} {plan_sha256} {commands_sha256}".encode()).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lineage_of(path: Path) -> str:
+    """The lineage of the state that a plan was made for: a fresh state takes it over."""
+    with _opened(path) as archive:
+        return str(_read_plan(archive, path)["plan"]["lineage"])
+
+
+def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
+    """Read a saved plan into an engine that has arranged nothing yet.
+
+    Raises PlanFileError unless the plan can be carried out exactly as it was shown.
+    """
+    with _opened(path) as archive, TemporaryDirectory(prefix="segsync-") as folder:
+        document = _read_plan(archive, path)
+        _check_fits(path, document, spec, state, engine)
+        commands = Path(folder) / COMMANDS
+        _extract(archive, commands)
+        _check_seal(path, archive, document, commands)
+        plan = _plan_from(document["plan"])
+        for number, kind, compartment, keyspace in document["keyspaces"]:
+            engine.keyspaces.adopt(keyspace, (number, IdentifierKind(kind), compartment))
+        engine.restore_commands(
+            commands,
+            [_target_from(item) for item in document["targets"]],
+            spec.destination.format,
+            plan.created_at_ms,
+        )
+    return Planned(
+        plan=plan,
+        engine=engine,
+        spec=spec,
+        segments=tuple(_segment_from(item) for item in document["segments"]),
+        reasserted=tuple(document["reasserted"]),
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sorted(archive.namelist()) != sorted((PLAN, COMMANDS, SEAL)):
+                raise _unusable(path, "it is not a plan of segsync")
+            yield archive
+    except FileNotFoundError:
+        raise PlanFileError(f"there is no plan file {path}") from None
+    except OSError as error:
+        raise PlanFileError(f"the plan {path} cannot be read: {error.strerror}") from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError):
+        raise _unusable(path, "it is cut, edited, or no plan of segsync") from None
+
+
+def _unusable(path: Path, reason: str) -> PlanFileError:
+    return PlanFileError(
+        f"the plan {path} cannot be applied: {reason}",
+        hint="nothing was sent; make a new one with `segsync plan --out`",
+    )
+
+
+def _read_plan(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    if archive.getinfo(PLAN).file_size > LARGEST_PLAN:
+        raise _unusable(path, "it is too large")
+    try:
+        document = json.loads(archive.read(PLAN))
+        version = document["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _unusable(path, "it is edited, or no plan of segsync") from None
+    if version != VERSION:
+        raise _unusable(path, f"it was made by another version of segsync (format {version})")
+    return dict(document)
+
+
+def _extract(archive: zipfile.ZipFile, to: Path) -> None:
+    with archive.open(COMMANDS) as packed, to.open("wb") as file:
+        while block := packed.read(BLOCK):
+            file.write(block)
+
+
+def _check_seal(
+    path: Path, archive: zipfile.ZipFile, document: dict[str, Any], commands: Path
+) -> None:
+    text = archive.read(PLAN)
+    expected = _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands))
+    if archive.read(SEAL).decode("ascii", "replace") != expected or not document:
+        raise _unusable(path, "it was edited")
+
+
+def _check_fits(
+    path: Path, document: dict[str, Any], spec: Spec, state: State, engine: Engine
+) -> None:
+    plan, identity = document["plan"], state.identity
+    mine = (spec.destination.datamart_id, spec.destination.api_url)
+    if (plan["datamart_id"], plan["api_origin"]) != mine:
+        raise _unusable(path, f"it is for datamart {plan['datamart_id']} at {plan['api_origin']}")
+    if plan["lineage"] != identity.lineage:
+        raise _unusable(path, "it was made for another state (its lineage differs)")
+    if plan["serial"] != identity.serial:
+        raise _unusable(
+            path,
+            f"it is stale: it was made at serial {plan['serial']}, and the state is at "
+            f"{identity.serial}; it was applied already, or another apply came between",
+        )
+    if plan["spec_sha256"] != spec.sha256:
+        raise _unusable(path, "the spec has changed since")
+    if document["format"] != spec.destination.format:
+        raise _unusable(path, f"it is for `format: {document['format']}`")
+    if state.open_run():
+        raise _unusable(path, "a run is not finished: run `segsync apply` first")
+    if document["digest_probe"] != engine.digest_probe():
+        raise _unusable(path, "it was made by another version of the engine (DuckDB)")
+
+
+def _to_json(planned: Planned) -> bytes:
+    plan = asdict(planned.plan)
+    numbers = set(planned.numbers)
+    places = [(number, place) for number, place in planned.engine.keyspaces.all()]
+    document = {
+        "version": VERSION,
+        "format": planned.spec.destination.format,
+        "digest_probe": planned.engine.digest_probe(),
+        "plan": plan,
+        "targets": [asdict(target) for target in targets(planned.plan, planned.spec)],
+        "segments": [asdict(segment) for segment in planned.segments],
+        "reasserted": list(planned.reasserted),
+        "keyspaces": [_place_row(number, place) for number, place in places if place[0] in numbers],
+    }
+    return json.dumps(document, ensure_ascii=True, allow_nan=False, default=dict).encode()
+
+
+def _place_row(number: int, place: Place) -> list[Any]:
+    segment, kind, compartment = place
+    return [segment, kind.value, compartment, number]
+
+
+def _plan_from(data: dict[str, Any]) -> Plan:
+    return Plan(
+        **data
+        | {
+            "segments": tuple(_segment_plan_from(item) for item in data["segments"]),
+            "parts": tuple(Part(**item) for item in data["parts"]),
+            "ranges": tuple(LineRange(**item) for item in data["ranges"]),
+        }
+    )
+
+
+def _segment_plan_from(data: dict[str, Any]) -> SegmentPlan:
+    return SegmentPlan(
+        **data
+        | {
+            "address": Address(**data["address"]),
+            "status": SegmentStatus(data["status"]),
+            "counts": Counts(**data["counts"]),
+            "violations": tuple(Violation(**item) for item in data["violations"]),
+            "samples": tuple(_sample_from(item) for item in data["samples"]),
+        }
+    )
+
+
+def _sample_from(data: dict[str, Any]) -> Sample:
+    kind = data["kind"]
+    return Sample(**data | {"kind": IdentifierKind(kind) if kind else None})
+
+
+def _target_from(data: dict[str, Any]) -> Target:
+    return Target(**data | {"address": Address(**data["address"])})
+
+
+def _segment_from(data: dict[str, Any]) -> StateSegment:
+    return StateSegment(**data | {"address": Address(**data["address"])})

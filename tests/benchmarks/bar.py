@@ -1,0 +1,260 @@
+"""The bar: what runs, and which ratio of what is measured must stay below which figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.benchmarks.measuring import Measured
+from tests.benchmarks.workshop import CHURN, MANY, MEMORY_LIMIT_MB, Workshop, check, spec_for
+
+Round = Mapping[str, Measured]
+Run = Callable[[], Measured]
+SMALL = 10_000
+PER_SEGMENT = 2_000
+ABOVE_LIMIT_MB = 350
+IMPORTS = "import duckdb, pyarrow.dataset, adbc_driver_sqlite.dbapi"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the bar. `needs` are the runs of a round that `value` is made of.
+
+    Without a bar it is only told.
+    """
+
+    name: str
+    work: str
+    bar: float | None
+    unit: Literal["×", "MB", "ms"]
+    needs: tuple[str, ...]
+    value: Callable[[Round], float]
+
+    @property
+    def subject(self) -> str:
+        """The run whose memory is shown."""
+        return self.needs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that stand side by side in each round, in this order, and the lines made of them."""
+
+    runs: Mapping[str, Run]
+    lines: tuple[Line, ...]
+
+
+def ratio(name: str, work: str, bar: float | None, subject: str, base: str) -> Line:
+    """Wall time of one run over that of another."""
+    return Line(
+        name, work, bar, "×", (subject, base), lambda r: r[subject].seconds / r[base].seconds
+    )
+
+
+def memory(name: str, work: str, subject: str) -> Line:
+    """The peak of a run."""
+    limit = MEMORY_LIMIT_MB + ABOVE_LIMIT_MB
+    return Line(name, work, limit, "MB", (subject,), lambda r: r[subject].peak_mb)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """All groups, for the sizes that were asked for."""
+
+    shop: Workshop
+    size: int
+    large: int
+
+    def groups(self) -> Iterator[Group]:
+        """One after the other: what one needs is prepared when its turn comes."""
+        yield self._plans()
+        yield self._applies()
+        yield self._large()
+        yield self._small()
+        yield self._many()
+        yield self._lanes()
+
+    def _plans(self) -> Group:
+        n = self.size
+        work = f"plan {short(n)} × {short(n)}"
+        return Group(
+            {
+                "floor": lambda: self._floor(n, churned=True),
+                "plan": lambda: self._plan(n),
+                "plan-bag": lambda: self._plan(n, bag=True),
+                "floor-equal": lambda: self._floor(n, churned=False),
+                "unchanged": lambda: self._plan(n, churned=False),
+                "sets": lambda: self._sets(n),
+            },
+            (
+                ratio("plan", f"{work}, 1 % churn / floor", 1.5, "plan", "floor"),
+                ratio("plan-sets", f"{work}, 1 % churn / sets script", 0.25, "plan", "sets"),
+                ratio("plan-bag", f"{work}, one data bag column / floor", 2.2, "plan-bag", "floor"),
+                ratio("unchanged", f"{work}, nothing changed / floor", 1.2, "unchanged", "floor-equal"),
+                memory("memory", f"{work}: peak memory", "plan"),
+                memory("memory-bag", f"{work}, data bag: peak memory", "plan-bag"),
+            ),
+        )
+
+    def _applies(self) -> Group:
+        n = self.size
+        return Group(
+            {
+                "floor": lambda: self._floor(n, churned=True),
+                "first-apply": lambda: self._first_apply(n),
+                "plan": lambda: self._plan(n),
+                "apply": lambda: self._churn_apply(n),
+            },
+            (
+                ratio("first-apply", f"first apply of {short(n)} / floor", 6.0, "first-apply", "floor"),
+                Line(
+                    "apply",
+                    f"apply of 1 % churn in {short(n)}, after the plan / plan",
+                    0.3,
+                    "×",
+                    ("apply", "plan"),
+                    lambda r: (r["apply"].seconds - r["plan"].seconds) / r["plan"].seconds,
+                ),
+                memory("memory-apply", f"first apply of {short(n)}: peak memory", "first-apply"),
+            ),
+        )
+
+    def _large(self) -> Group:
+        n, large = self.size, self.large
+        work = f"{short(large)} / {short(n)}"
+        return Group(
+            {
+                "plan": lambda: self._plan(n),
+                "plan-large": lambda: self._plan(large),
+                "plan-bag": lambda: self._plan(n, bag=True),
+                "plan-bag-large": lambda: self._plan(large, bag=True),
+            },
+            (
+                ratio("growth", f"growth, {work}", 1.1 * large / n, "plan-large", "plan"),
+                ratio(
+                    "growth-bag",
+                    f"growth, {work}, data bag",
+                    1.1 * large / n,
+                    "plan-bag-large",
+                    "plan-bag",
+                ),
+                memory("memory-large", f"plan of {short(large)}: peak memory", "plan-large"),
+                memory(
+                    "memory-bag-large",
+                    f"plan of {short(large)}, data bag: peak memory",
+                    "plan-bag-large",
+                ),
+            ),
+        )
+
+    def _small(self) -> Group:
+        return Group(
+            {
+                "imports": lambda: self.shop.python("-c", IMPORTS),
+                "plan-small": lambda: self._plan(SMALL),
+                "typer": lambda: self.shop.python("-c", "import typer"),
+                "help": lambda: self.shop.python("-m", "segsync", "--help"),
+            },
+            (
+                ratio("small", f"plan of {short(SMALL)} / the imports", 2.0, "plan-small", "imports"),
+                ratio("help", "segsync --help / import typer", 2.0, "help", "typer"),
+            ),
+        )
+
+    def _many(self) -> Group:
+        size = MANY * min(PER_SEGMENT, self.size // MANY)
+        return Group(
+            {"many": lambda: self._plan(size, churned=False, kind="many")},
+            (
+                Line(
+                    "many",
+                    f"plan of {MANY} segments × {size // MANY:,}, nothing changed, per segment",
+                    20.0,
+                    "ms",
+                    ("many",),
+                    lambda r: r["many"].seconds * 1000 / MANY,
+                ),
+            ),
+        )
+
+    def _lanes(self) -> Group:
+        n = self.size
+        runs = {
+            "floor": lambda: self._floor(n, churned=True),
+            "read-adbc": lambda: self._read(n, f"sqlite:///{self._source(n)}", "auto"),
+            "read-dbapi": lambda: self._read(n, f"sqlite:///{self._source(n)}", "dbapi"),
+        }
+        lines = [
+            ratio("lane-adbc", f"only read {short(n)}, SQLite by ADBC / floor", None, "read-adbc", "floor"),
+            ratio("lane-dbapi", f"only read {short(n)}, SQLite by DBAPI / floor", None, "read-dbapi", "floor"),
+        ]
+        if self.shop.postgresql:
+            runs["plan-postgresql"] = lambda: self._plan_postgresql(n)
+            lines.append(
+                ratio("postgresql", f"plan {short(n)} × {short(n)}, PostgreSQL / floor", None, "plan-postgresql", "floor")
+            )
+        return Group(runs, tuple(lines))
+
+    def _source(self, size: int) -> str:
+        return str(self.shop.source(size, churned=True))
+
+    def _expected(self, size: int, *, churned: bool = True) -> dict[str, int]:
+        moved = size // CHURN if churned else 0
+        return {"add": moved, "remove": moved}
+
+    def _floor(self, size: int, *, churned: bool) -> Measured:
+        source, state = self.shop.source(size, churned=churned), self.shop.state(size) / "state.db"
+        measured = self.shop.python("-m", "tests.benchmarks.floor", source, state, "1GB")
+        check(self._expected(size, churned=churned), json.loads(measured.output))
+        return measured
+
+    def _sets(self, size: int) -> Measured:
+        source, state = self.shop.source(size, churned=True), self.shop.state(size) / "state.db"
+        payload = self.shop.folder / "sets.ndjson"
+        measured = self.shop.python("-m", "tests.benchmarks.sets", source, state, payload)
+        payload.unlink()
+        check(self._expected(size), json.loads(measured.output))
+        return measured
+
+    def _plan(
+        self, size: int, *, bag: bool = False, churned: bool = True, kind: str = "plain"
+    ) -> Measured:
+        source = self.shop.source(size, churned=churned, kind=kind)
+        state = self.shop.state(size, bag=bag, kind=kind)
+        expected = {
+            **self._expected(size, churned=churned),
+            "update": 0,
+            "renew": 0,
+            "unchanged": size - self._expected(size, churned=churned)["add"],
+        }
+        return self.shop.plan(state, spec_for(source, bag=bag, kind=kind), expected)
+
+    def _plan_postgresql(self, size: int) -> Measured:
+        self.shop.fill_postgresql(size)
+        spec = spec_for("${BENCHMARK_POSTGRESQL}", table="segsync_benchmark")
+        return self.shop.plan(self.shop.state(size), spec, self._expected(size))
+
+    def _read(self, size: int, url: str, lane: str) -> Measured:
+        measured = self.shop.python("-m", "tests.benchmarks.reading", url, lane)
+        check({"rows": size}, json.loads(measured.output))
+        return measured
+
+    def _first_apply(self, size: int) -> Measured:
+        source = self.shop.source(size, churned=False)
+        with self.shop.empty() as folder:
+            return self.shop.apply(folder, spec_for(source), expected_lines=size)
+
+    def _churn_apply(self, size: int) -> Measured:
+        source = self.shop.source(size, churned=True)
+        with self.shop.copied(self.shop.state(size)) as folder:
+            return self.shop.apply(folder, spec_for(source), expected_lines=2 * (size // CHURN))
+
+
+def short(size: int) -> str:
+    """5 M, 10 k, 200."""
+    for unit, factor in (("M", 1_000_000), ("k", 1_000)):
+        if size >= factor and size * 10 % factor == 0:
+            return f"{size / factor:g} {unit}"
+    return str(size)

@@ -1,0 +1,221 @@
+"""Where the data of the benchmarks lies, and how each piece is made when it is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.measuring import Failed, Measured, measure
+
+HERE = Path(__file__).resolve().parents[2]
+CHURN = 100
+"""One in so many members is new, and one is gone."""
+OLDEST_STATE_S = 5 * 86_400
+"""Members of an older state would be due for renewal before long."""
+MANY = 500
+MEMORY_LIMIT_MB = 1_000_000_000 / 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The data folder, and the checkout that is measured."""
+
+    folder: Path
+    tree: Path
+    seed: int
+    postgresql: str | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every child sees; temporary files lie on the disk of the data folder."""
+        temporary = self.folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{self.tree}{os.pathsep}{HERE}",
+            "BENCHMARK_TOKEN": "benchmark",
+            "BENCHMARK_POSTGRESQL": self.postgresql or "",
+            "TMPDIR": str(temporary),
+            "NO_COLOR": "1",
+        }
+
+    def python(self, *words: str | Path, accepted: tuple[int, ...] = (0,)) -> Measured:
+        """Run this Python, measured."""
+        return measure([sys.executable, *words], self.tree, self.environment, accepted)
+
+    def source(self, size: int, *, churned: bool, kind: str = "plain") -> Path:
+        """A SQLite source of `size` members; `churned`: one in CHURN is another than before."""
+        path = self.folder / "sources" / f"{kind}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make(kind, size, path, churned=churned)
+        return path
+
+    def _make(self, kind: str, size: int, where: Path | str, *, churned: bool) -> None:
+        first = size // CHURN if churned else 0
+        numbers = map(str, (first, size, self.seed))
+        self.python("-m", "tests.benchmarks.data", kind, *numbers, where)
+
+    def fill_postgresql(self, size: int) -> None:
+        """The churned source, as a table in PostgreSQL."""
+        assert self.postgresql
+        self._make("postgresql", size, self.postgresql, churned=True)
+
+    def state(self, size: int, *, bag: bool = False, kind: str = "plain") -> Path:
+        """The folder with the state that a first apply of the unchurned source wrote."""
+        folder = self.folder / "states" / f"{'bag' if bag else kind}-{size}-{self.seed}"
+        if not _is_fresh(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            source = self.source(size, churned=False, kind=kind)
+            self.apply(folder, spec_for(source, bag=bag, kind=kind), expected_lines=size)
+            (folder / "made").write_text(str(time.time()))
+        return folder
+
+    def plan(
+        self, folder: Path, spec: Mapping[str, Any], expected: Mapping[str, int]
+    ) -> Measured:
+        """`segsync plan` with the state in `folder`."""
+        path = folder / "plan.yaml"
+        path.write_text(json.dumps({**spec, "destination": destination(_origin(folder))}))
+        words = ("-m", "segsync", "plan", "-f", path, "--format", "json", "--memory-limit", "1GB")
+        measured = self.python(*words)
+        totals = json.loads(measured.output)["totals"]
+        check(expected, totals)
+        return measured
+
+    def apply(self, folder: Path, spec: Mapping[str, Any], expected_lines: int) -> Measured:
+        """`segsync apply` to an emulator, with the state in `folder`, which it changes."""
+        with self.emulator() as emulator:
+            path = folder / "apply.yaml"
+            path.write_text(json.dumps({**spec, "destination": destination(emulator.url)}))
+            _move(folder / "state.db", emulator.url)
+            measured = self.python(
+                "-m", "segsync", "apply", "-f", path, "--yes", "--memory-limit", "1GB"
+            )
+        check({"lines": expected_lines}, emulator.account)
+        return Measured(
+            measured.wall,
+            measured.cpu,
+            measured.peak_mb,
+            measured.output,
+            emulator.account["seconds"],
+        )
+
+    @contextmanager
+    def emulator(self) -> Iterator[Emulated]:
+        """An emulator in a process of its own; its account is known when the context ends."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.sink"],
+            cwd=self.tree,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        emulated = Emulated(process.stdout.readline().strip(), {})
+        try:
+            yield emulated
+        finally:
+            output, _ = process.communicate(timeout=60)
+        emulated.account.update(json.loads(output))
+
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[Path]:
+        """A copy of a state's folder that may be changed."""
+        with self.empty() as copy:
+            shutil.copy2(folder / "state.db", copy / "state.db")
+            os.sync()
+            yield copy
+
+    @contextmanager
+    def empty(self) -> Iterator[Path]:
+        """An empty folder."""
+        folder = self.folder / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated:
+    """Where the emulator listens; its `account` is filled when it has ended."""
+
+    url: str
+    account: dict[str, Any]
+
+
+def destination(url: str) -> dict[str, str]:
+    """The spec's destination."""
+    return {"datamart_id": "1509", "api_token": "${BENCHMARK_TOKEN}", "api_url": url}
+
+
+def spec_for(
+    source: Path | str, *, bag: bool = False, kind: str = "plain", table: str = "customers"
+) -> dict[str, Any]:
+    """A spec without its destination (JSON is YAML); `kind` many: a segment for each number."""
+    url = f"sqlite:///{source}" if isinstance(source, Path) else source
+    segment: dict[str, Any] = {
+        "query": f"SELECT id AS user_account_id{', total' if bag else ''} FROM {table}"
+    }
+    if bag:
+        segment["data_bag"] = ["total"]
+    segments = {"buyers": segment}
+    if kind == "many":
+        query = f"{segment['query']} WHERE segment = "
+        segments = {f"buyers_{number}": {"query": f"{query}{number}"} for number in range(MANY)}
+    return {
+        "version": 1,
+        "sources": {"shop": url},
+        "state": "state.db",
+        "defaults": {"compartment_id": "1000", "expiration": "30d"},
+        "segments": segments,
+    }
+
+
+def check(expected: Mapping[str, int], found: Mapping[str, Any]) -> None:
+    """Raise Failed unless all the expected figures were found."""
+    wrong = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+    if wrong:
+        raise Failed(f"wrong result: {wrong} instead of {dict(expected)}")
+
+
+def _is_fresh(folder: Path) -> bool:
+    made = folder / "made"
+    return made.exists() and time.time() - float(made.read_text()) < OLDEST_STATE_S
+
+
+def _origin(folder: Path) -> str:
+    with _shell(folder / "state.db") as database:
+        return str(database.execute("SELECT api_origin FROM identity").fetchone()[0])
+
+
+def _move(state: Path, url: str) -> None:
+    """Make a state that is there belong to the emulator at `url`: each has a port of its own."""
+    if state.exists():
+        with _shell(state) as database:
+            database.execute("UPDATE identity SET api_origin = ?", (url,))
+            database.commit()
+
+
+@contextmanager
+def _shell(state: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(state)
+    try:
+        yield database
+    finally:
+        database.close()

@@ -1,0 +1,335 @@
+"""Every fault of the wire at every endpoint: repeated, unknown, senseless or harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from segsync.destination import ExecutionState
+from segsync.emulator import Behaviour, Cut, Emulator, EmulatorServer, Stall
+from segsync.emulator.faults import (
+    Answer,
+    Drip,
+    ExecutionScript,
+    Fault,
+    Framing,
+    Rewrite,
+    big_answer,
+    deep_json,
+    html_page,
+    http_error,
+)
+from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, Refused
+from segsync.exchange import Limits
+from segsync.mediarithmics import Mediarithmics
+from segsync.model import Address
+from tests.support.conformance import command, finished, payload
+from tests.support.platform import DATAMART, TOKEN, destination, fails, lasting
+from tests.support.raw_server import RawServer, early, head
+
+LINES = 100
+LIMITS = Limits(
+    request_seconds=0.2,
+    upload_seconds=0.2,
+    upload_bytes_per_second=1_000_000_000,
+    error_file_seconds=0.2,
+)
+
+
+@dataclass
+class Scene:
+    """A platform with one import of one finished execution that has an error file."""
+
+    emulator: Emulator
+    server: EmulatorServer
+    platform: Mediarithmics
+    folder: Path
+    document_import: str = ""
+    uri: str = ""
+
+    def prepare(self) -> None:
+        self.emulator.add_segment("vip")
+        self.document_import = self.platform.create_import("segsync-scene").id
+        self.platform.upload(self.document_import, self.payload("segment-that-is-missing"))
+        self.uri = finished(self.platform, self.document_import).error_file_uri or ""
+
+    def payload(self, segment: str = "vip") -> Path:
+        return payload(self.folder, *(command("UPDATE", f"u{n}", segment) for n in range(LINES)))
+
+    def look_up(self) -> None:
+        found = self.platform.look_up_segment(Address("segment_technical_name", "vip"))
+        assert found.problem is None
+
+    def find(self) -> None:
+        assert [one.name for one in self.platform.find_imports("segsync-scene")] == [
+            "segsync-scene"
+        ]
+
+    def list(self) -> None:
+        [one] = self.platform.list_executions(self.document_import)
+        assert one.state is ExecutionState.SUCCEEDED
+        assert one.total_failure == LINES
+
+    def fetch(self) -> None:
+        errors = self.folder / "errors"
+        self.platform.fetch_error_file(self.uri, errors)
+        assert len(errors.read_text().splitlines()) == LINES
+
+    def create(self) -> None:
+        made = self.platform.create_import("segsync-made")
+        self.emulator.faults.clear()
+        assert self.platform.find_imports("segsync-made") == [made]
+
+    def uploads(self) -> int:
+        return sum(one.endpoint == "upload" for one in self.emulator.request_log)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=Behaviour())
+    with EmulatorServer(emulator) as server:
+        made = Scene(emulator, server, destination(server.url, limits=LIMITS), tmp_path)
+        made.prepare()
+        yield made
+    emulator.close()
+
+
+READS: dict[str, Callable[[Scene], None]] = {
+    "segment_lookup": Scene.look_up,
+    "list_imports": Scene.find,
+    "list_executions": Scene.list,
+    "error_file": Scene.fetch,
+}
+REPEATED: dict[str, Callable[[Scene], None]] = {**READS, "create_import": Scene.create}
+
+BREAKS: dict[str, Fault] = {
+    "cut before the answer": Cut("before_apply"),
+    "cut before the answer, gently": Cut("before_apply", how="fin"),
+    "cut after it took effect": Cut("after_apply"),
+    "cut after it took effect, gently": Cut("after_apply", how="fin"),
+    "cut at the head": Cut("head"),
+    "cut in the answer's first byte": Cut("answer", fraction=0.0),
+    "cut in the middle of the answer": Cut("answer", fraction=0.5),
+    "cut near the answer's end, gently": Cut("answer", fraction=0.99, how="fin"),
+    "silent before it took effect": Stall("before_apply"),
+    "silent after it took effect": Stall("after_apply"),
+    "silent in the middle of the answer": Stall("answer", fraction=0.5),
+    "slow": Drip(bytes_per_second=20),
+    "busy": http_error(503),
+    "busy, but it took effect": Answer(502, "<html>", {"Content-Type": "text/html"}, applied=True),
+    "too many requests": http_error(429, retry_after="3"),
+    "too slow a request": http_error(408),
+}
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+@pytest.mark.parametrize("endpoint", REPEATED)
+def test_what_can_be_repeated_outlasts_it(endpoint: str, fault: str, scene: Scene) -> None:
+    scene.emulator.faults.add(endpoint, BREAKS[fault])
+    REPEATED[endpoint](scene)
+
+
+@pytest.mark.parametrize("endpoint", REPEATED)
+def test_what_can_be_repeated_is_given_up_in_the_end(endpoint: str, scene: Scene) -> None:
+    scene.emulator.faults.add(endpoint, Cut("before_apply"), call=None)
+    with fails(OutcomeUnknown):
+        REPEATED[endpoint](scene)
+    assert not (scene.folder / "errors").exists()
+
+
+UNKNOWN: dict[str, Fault] = {
+    **BREAKS,
+    "cut at the body's first byte": Cut("body", fraction=0.0),
+    "cut at 1 % of the body": Cut("body", fraction=0.01),
+    "cut at half of the body": Cut("body", fraction=0.5),
+    "cut at 99 % of the body, gently": Cut("body", fraction=0.99, how="fin"),
+    "cut at the body's last byte": Cut("body", fraction=1.0),
+    "silent at half of the body": Stall("body", fraction=0.5),
+    "taken slowly": Drip(10_000, direction="body"),
+    "a login page": html_page(),
+    "a login page in its place": html_page(503),
+    "no content": Answer(204, applied=True),
+    "a redirect": Answer(302, headers={"Location": "https://login.example.com/"}),
+    "an empty answer": Rewrite("empty"),
+    "half of the JSON": Rewrite("half"),
+    "NaN": Rewrite("nan"),
+    "a repeated key": Rewrite("duplicate_keys"),
+    "deep JSON": deep_json(),
+    "another charset": Rewrite("latin1"),
+    "a large answer": big_answer(10),
+    "padding": Rewrite("padded"),
+    "an error in a success": Rewrite("error_in_200"),
+    "no data": Rewrite("null_data"),
+    "a bomb": Framing(gzip_padding_megabytes=10),
+    "an interim answer as the last": Answer(103),
+    "another import's execution": ExecutionScript(
+        patch={"parameters": {"document_import_id": 4}}, patch_when="always"
+    ),
+    "no id": ExecutionScript(patch={"id": None}, patch_when="always"),
+}
+HAPPENED = {
+    "cut after it took effect",
+    "cut after it took effect, gently",
+    "cut in the answer's first byte",
+    "cut in the middle of the answer",
+    "cut near the answer's end, gently",
+    "silent after it took effect",
+    "silent in the middle of the answer",
+    "slow",
+    "busy, but it took effect",
+    "no content",
+    "an empty answer",
+    "half of the JSON",
+    "NaN",
+    "a repeated key",
+    "another charset",
+    "padding",
+    "an error in a success",
+    "no data",
+    "a bomb",
+    "another import's execution",
+    "no id",
+}
+"""The unknown uploads that did take effect."""
+
+
+@pytest.mark.parametrize("fault", UNKNOWN)
+def test_an_upload_is_unknown_and_sent_once(fault: str, scene: Scene) -> None:
+    made = scene.platform.create_import("segsync-unknown").id
+    before = scene.uploads()
+    scene.emulator.faults.add("upload", UNKNOWN[fault])
+    with fails(OutcomeUnknown):
+        scene.platform.upload(made, scene.payload())
+    assert scene.uploads() - before == 1
+    begun = [one.import_id for one in scene.emulator.world.executions.active()]
+    assert begun == ([made] if fault in HAPPENED else [])
+
+
+HARMLESS: dict[str, Fault] = {
+    "chunked": Framing("chunked"),
+    "ended by closing": Framing("close"),
+    "HTTP/1.0": Framing(version="1.0"),
+    "lower case headers": Framing(lower_case=True),
+    "closed behind the answer": Framing(close_after=True),
+    "an interim answer before": Framing(before="HTTP/1.1 100 Continue\r\n\r\n"),
+    "a byte order mark": Rewrite("byte_order_mark"),
+    "another content type": Rewrite("wrong_content_type"),
+    "no content type": Rewrite("no_content_type"),
+    "numbers as texts": Rewrite("numbers_as_strings"),
+}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fault"),
+    [
+        (endpoint, fault)
+        for endpoint in REPEATED
+        for fault in HARMLESS
+        if endpoint != "error_file" or isinstance(HARMLESS[fault], Framing)
+    ],
+)
+def test_what_is_harmless_does_not_matter(endpoint: str, fault: str, scene: Scene) -> None:
+    scene.emulator.faults.add(endpoint, HARMLESS[fault], call=None)
+    REPEATED[endpoint](scene)
+    scene.list()
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_what_is_harmless_does_not_matter_to_an_upload(fault: str, scene: Scene) -> None:
+    made = scene.platform.create_import("segsync-harmless").id
+    scene.emulator.faults.add("upload", HARMLESS[fault])
+    begun = scene.platform.upload(made, scene.payload())
+    assert [one.id for one in scene.platform.list_executions(made)] == [begun.id]
+
+
+SENSELESS: dict[str, Fault] = {
+    "a login page": html_page(),
+    "an empty answer": Rewrite("empty"),
+    "half of the JSON": Rewrite("half"),
+    "NaN": Rewrite("nan"),
+    "a repeated key": Rewrite("duplicate_keys"),
+    "deep JSON": Rewrite("deep"),
+    "another charset": Rewrite("latin1"),
+    "a large answer": big_answer(10),
+    "no data": Rewrite("null_data"),
+    "a bomb": Framing(gzip_padding_megabytes=10),
+    "a redirect": Answer(307, headers={"Location": "https://login.example.com/"}),
+    "no content": Answer(204),
+    "a part": Answer(206, "{}"),
+}
+
+
+@pytest.mark.parametrize("fault", SENSELESS)
+@pytest.mark.parametrize("endpoint", ["segment_lookup", "list_imports", "list_executions"])
+def test_what_makes_no_sense_is_an_error_of_the_protocol(
+    endpoint: str, fault: str, scene: Scene
+) -> None:
+    scene.emulator.faults.add(endpoint, SENSELESS[fault], call=None)
+    with fails(ProtocolError):
+        REPEATED[endpoint](scene)
+
+
+@pytest.mark.parametrize("fault", SENSELESS)
+def test_an_import_whose_answer_made_no_sense_is_found_again_or_not_believed(
+    fault: str, scene: Scene
+) -> None:
+    scene.emulator.faults.add("create_import", SENSELESS[fault])
+    try:
+        made = scene.platform.create_import("segsync-odd")
+    except ProtocolError:
+        return
+    assert scene.platform.find_imports("segsync-odd") == [made]
+
+
+def test_an_upload_that_is_refused_before_its_body_is_read_is_refused(scene: Scene) -> None:
+    scene.emulator.faults.add("upload", Answer(413, "{}", early=True))
+    with fails(Refused, "HTTP 413"):
+        scene.platform.upload(scene.document_import, scene.payload())
+
+
+def test_an_upload_that_succeeds_before_its_body_is_read_is_unknown(tmp_path: Path) -> None:
+    body = b'{"status":"ok","data":{"id":"9","status":"PENDING"}}'
+    (tmp_path / "large").write_bytes(b"x" * 30_000_000)
+    with RawServer(early(head(length=len(body)) + body, how="close")) as server:
+        sending = destination(server.url)
+        with fails(OutcomeUnknown, "of 30,000,000 bytes"):
+            sending.upload("77", tmp_path / "large")
+
+
+def test_an_upload_to_a_platform_that_is_down_was_never_sent(scene: Scene) -> None:
+    scene.server.refuse_connections()
+    with fails(NotSent, "Connection refused"):
+        scene.platform.upload(scene.document_import, scene.payload())
+
+
+def test_an_upload_does_not_use_a_kept_connection(scene: Scene) -> None:
+    # The platform closes the kept connection just when the upload would use it.
+    scene.emulator.faults.add("list_executions", Framing(close_after=True))
+    scene.list()
+    scene.platform.upload(scene.document_import, scene.payload())
+
+
+def test_a_status_that_goes_back_is_told_as_it_is(scene: Scene) -> None:
+    made = scene.platform.create_import("segsync-back").id
+    script = ExecutionScript(shown=("SUCCEEDED", "RUNNING", "LOST"))
+    scene.emulator.faults.add("upload", script)
+    scene.platform.upload(made, scene.payload())
+    states = [scene.platform.list_executions(made)[0].state for _ in range(3)]
+    assert ExecutionState.ACTIVE in states
+
+
+def test_progress_of_an_upload_is_told(scene: Scene) -> None:
+    told: list[int] = []
+    sending = destination(scene.server.url, on_sent=told.append)
+    sent = scene.payload()
+    sending.upload(scene.document_import, sent)
+    assert told[-1] == sent.stat().st_size
+
+
+def test_the_total_time_of_a_dripping_answer_is_kept(scene: Scene) -> None:
+    scene.emulator.faults.add("upload", Drip(bytes_per_second=5))
+    with lasting(0.2), fails(OutcomeUnknown, "no complete answer within"):
+        scene.platform.upload(scene.document_import, scene.payload())
