@@ -152,6 +152,11 @@ class Plan:
         return bool(totals.commands or totals.forget or self.dropped)
 
     @property
+    def sending(self) -> frozenset[int]:
+        """The numbers of the segments that this plan carries out."""
+        return frozenset(segment.number for segment in self.segments if segment.sends)
+
+    @property
     def dropped(self) -> tuple[SegmentPlan, ...]:
         """Removed segments, which leave the state when the plan is carried out."""
         return tuple(s for s in self.segments if s.status is SegmentStatus.REMOVED)

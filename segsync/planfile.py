@@ -89,12 +89,14 @@ def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
         plan = _plan_from(document["plan"])
         for number, kind, compartment, keyspace in document["keyspaces"]:
             engine.keyspaces.adopt(keyspace, (number, IdentifierKind(kind), compartment))
-        engine.restore_commands(
+        parts = engine.restore_commands(
             commands,
             [_target_from(item) for item in document["targets"]],
             spec.destination.format,
             plan.created_at_ms,
         )
+        if parts != plan.parts:
+            raise _unusable(path, "its commands are not those that were planned")
     return Planned(
         plan=plan,
         engine=engine,
@@ -181,7 +183,7 @@ def _check_fits(
 
 def _to_json(planned: Planned) -> bytes:
     plan = asdict(planned.plan)
-    numbers = set(planned.numbers)
+    numbers = planned.plan.sending
     places = [(number, place) for number, place in planned.engine.keyspaces.all()]
     document = {
         "version": VERSION,

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from segsync.judging import Judging
 from segsync.model import Address, Clock, Spec
 from segsync.payload import PayloadFile, header_for, write_parts
 from segsync.plan import Plan
-from segsync.planning import Planned, PlanOptions, make_plan, open_engine
+from segsync.planning import Planned, Planner, PlanOptions, open_engine
 from segsync.progress import Progress
 from segsync.report import Report, RunReport, segment_outcomes
 from segsync.sending import Sending, StillRunning, Timing, is_overdue
@@ -66,7 +67,7 @@ def plan(spec: Spec, options: PlanOptions, clock: Clock, progress: Progress) -> 
             state = stack.enter_context(reading_state(spec))
             engine = stack.enter_context(open_engine(state, options))
             try:
-                planned = make_plan(spec, state, engine, options, clock.now_ms(), progress)
+                planned = Planner(spec, state, engine, options, progress, clock.now_ms()).make()
             except StateMoved:
                 if attempt == READ_ATTEMPTS:
                     raise
@@ -119,9 +120,15 @@ def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) ->
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
         look_up = _LookUps(applying.destination, applying.progress)
-        planned = make_plan(
-            spec, state, engine, options, applying.clock.now_ms(), applying.progress, look_up
-        )
+        planned = Planner(
+            spec=spec,
+            state=state,
+            engine=engine,
+            options=options,
+            progress=applying.progress,
+            now_ms=applying.clock.now_ms(),
+            look_up=look_up,
+        ).make()
         return carry_out(planned, state, applying, recovered)
 
 
@@ -212,8 +219,12 @@ def _run(planned: Planned, state: State, applying: Applying) -> RunReport:
     plan, engine = planned.plan, planned.engine
     with _payload_folder(state) as folder:
         header = header_for(planned.spec.destination.format)
-        files = write_parts(engine, plan.parts, folder, header)
-        run = _journal(planned, state, files, applying.clock.now_ms())
+        now_ms = applying.clock.now_ms()
+        with ThreadPoolExecutor(1) as beside:
+            staged = beside.submit(_stage, state, engine, now_ms)
+            files = write_parts(engine, plan.parts, folder, header)
+            staged.result()
+        run = _journal(planned, state, files, now_ms)
         sending = _sending(planned.spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, _state_targets(state))
         parts = sending.send(files, judging) if files else ()
@@ -224,6 +235,11 @@ def _run(planned: Planned, state: State, applying: Applying) -> RunReport:
         segments=segment_outcomes(plan, parts, rejected),
         seconds=applying.clock.monotonic() - started,
     )
+
+
+def _stage(state: State, engine: Engine, now_ms: int) -> None:
+    with engine.journal(now_ms) as changes:
+        state.stage_changes(changes)
 
 
 def _journal(planned: Planned, state: State, files: tuple[PayloadFile, ...], now_ms: int) -> Run:
@@ -240,14 +256,13 @@ def _journal(planned: Planned, state: State, files: tuple[PayloadFile, ...], now
             for f in files
         ),
     )
-    sending = set(planned.numbers)
+    sending = planned.plan.sending
     keyspaces = tuple(
         Keyspace(number, *place)
         for number, place in planned.engine.keyspaces.all()
         if place[0] in sending
     )
-    with planned.engine.journal(now_ms) as changes:
-        state.begin_run(Journal(run, planned.segments, keyspaces, changes))
+    state.begin_run(Journal(run, planned.segments, keyspaces))
     return run
 
 
@@ -280,7 +295,7 @@ def _close(
             parts=parts,
             rejected=rejected,
             reasserted=planned.reasserted if planned else (),
-            planned=planned.numbers if planned else (),
+            planned=tuple(planned.plan.sending) if planned else (),
             dropped=planned.dropped if planned else {},
         )
         outcome = state.close_run(closing)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from segsync.emulator import Behaviour, Emulator, LocalClient, WrongOption, with_words
+from segsync.emulator import Behaviour, Emulator, LocalClient, WrongOption, described, with_words
 from tests.support.api_client import (
     IMPORTS,
     NDJSON,
@@ -572,6 +572,13 @@ def test_switches_can_be_set_from_the_words_of_a_command_line() -> None:
     for wrong in ("sink", "sink=maybe", "nonsense=1"):
         with pytest.raises(WrongOption):
             with_words(Behaviour(), [wrong])
+
+
+def test_switches_are_described_for_a_help_text() -> None:
+    texts = described(Behaviour())
+    assert len(texts) == len(fields(Behaviour))
+    assert "create_status=200  (200 | 201)" in texts
+    assert "retry_after=None  (str | none)" in texts
 
 
 def test_every_default_is_one_of_its_switchs_values() -> None:

@@ -25,8 +25,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
 
 
 SEGMENT = {
-    "expiraton: 3d": "7:5: `expiraton` is not a key that is known here (did you mean `expiration`?)",
-    "Query_File: x": "7:5: `Query_File` is not a key that is known here (did you mean `query_file`?)",
+    "expiraton: 3d": "7:5: `expiraton` is not a key that is known here "
+    "(did you mean `expiration`?)",
+    "Query_File: x": "7:5: `Query_File` is not a key that is known here "
+    "(did you mean `query_file`?)",
     "guard: {max_remved: 1}": "7:13: `max_remved` is not a key that is known here "
     "(did you mean `max_removed`?)",
     "allow_empty: true": "7:5: `allow_empty` is not a key that is known here "
@@ -71,7 +73,7 @@ SEGMENT = {
     "renew_at: true": "7:15: `renew_at` must be a percentage like 40%, and `true` is the boolean",
     "reassert: 0": "7:15: `0` is no time at all (write never)",
     "params: {a b: 1}": "7:14: `a b` cannot be a parameter's name",
-    "params: {a: [1]}": "7:17: `a` must be a text, a number, true, false or null, and this is a list",
+    "params: {a: [1]}": "7:17: `a` must be a text, a number, true, false or null, and this is",
     "params: [1]": "7:13: `params` must be a mapping, and this is a list",
     "query_file: x.sql": "7:17: `one` has both a query and a query_file",
 }

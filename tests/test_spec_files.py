@@ -34,6 +34,7 @@ def test_included_files_come_in_the_order_of_their_paths_each_once(folder: SpecF
         folder.write(f"segments/{name}.yaml", f"segments: {{{name}: {{query: SELECT 1}}}}")
     folder.write("teams/crm/d.yaml", "segments: {d: {query: SELECT 1}}\nremoved: {old: keep}")
     folder.write("segments/.hidden.yaml", "not: read")
+    folder.write("teams/.venv/lib/e.yaml", "not: read")
     spec = folder.load(including("segments/*.yaml", "segments/a.yaml", "teams/**/*.yaml"))
     assert [segment.name for segment in spec.segments] == ["one", "a", "b", "c", "d"]
     assert spec.segments[1].place == "segments/a.yaml:1:12"

@@ -15,10 +15,17 @@ from segsync.errors import UsageError
 from segsync.model import Address, Guard, RemovedSegment
 from segsync.secret import Secret
 from segsync.spec import load_spec
-from tests.support.specs import ENVIRON, HEAD, ONE, SpecFolder, with_destination, with_segment
-
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "segments.yaml.example"
+from tests.support.specs import (
+    ENVIRON,
+    EXAMPLE,
+    FULL,
+    HEAD,
+    ONE,
+    ROOT,
+    SpecFolder,
+    with_destination,
+    with_segment,
+)
 
 
 @pytest.fixture
@@ -181,7 +188,8 @@ def test_a_removal_limit_is_a_share_or_a_number(
 def test_an_id_may_be_a_text_an_integer_or_a_variable(folder: SpecFolder, written: str) -> None:
     text = ONE.replace('{datamart_id: "1509", ', "\n  datamart_id: " + written + "\n  ")
     text = text.replace('${MICS_API_TOKEN}"}', '${MICS_API_TOKEN}"')
-    assert folder.load(text, ENVIRON | {"DATAMART": "1509"}).destination.datamart_id == "1509"
+    found = folder.load(text, ENVIRON | {"DATAMART": "1509"}).destination.datamart_id
+    assert (type(found), found) == (str, "1509")
 
 
 def test_removed_segments_keep_their_places(folder: SpecFolder) -> None:
@@ -217,7 +225,9 @@ segments:
     assert spec.destination.api_url == "https://api.example"
     assert spec.sources["w"] == Secret("postgresql://me:s3cret@db.example/db")
     assert spec.state == Path("/var/lib/state.db")
-    assert spec.segments[0].params == {"n": "007", "d": "x y", "l": "${N}$"}
+    params = spec.segments[0].params
+    assert params == {"n": "007", "d": "x y", "l": "${N}$"}
+    assert {type(value) for value in params.values()} == {str}
 
 
 def test_an_empty_variable_takes_the_default_and_an_empty_default_is_a_value(
@@ -336,21 +346,6 @@ CHANGES = {
     "data_bag": lambda text: text.replace("[total]", "[total, x]"),
     "hash_email": lambda text: text.replace("  one:", "  one:\n    hash_email: md5"),
 }
-FULL = """\
-version: 1
-destination: {datamart_id: "1509", api_token: "${MICS_API_TOKEN}"}
-sources:
-  warehouse: "${WAREHOUSE_URL}"
-defaults: {source: warehouse}
-segments:
-  one:
-    query: SELECT id, total FROM t WHERE total > 1 AND x = :a
-    params: {a: 1}
-    expiration: 30d
-    data_bag: [total]
-    guard: {max_removed: 30%}
-removed: {old: delete}
-"""
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -12,8 +12,16 @@ from jsonschema import Draft202012Validator
 
 from segsync.errors import SpecError
 from segsync.spec import json_schema
-from tests.support.specs import HEAD, ONE, QUERY, SpecFolder, with_destination, with_segment
-from tests.test_spec_load import EXAMPLE, FULL
+from tests.support.specs import (
+    EXAMPLE,
+    FULL,
+    HEAD,
+    ONE,
+    QUERY,
+    SpecFolder,
+    with_destination,
+    with_segment,
+)
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from segsync.errors import SpecError
 from segsync.spec import yaml_text
 from tests.support.specs import HEAD, ONE, QUERY, SpecFolder, with_destination, with_segment
 
@@ -181,6 +185,26 @@ def test_plain_params_are_what_they_look_like(
     params = folder.segment(f"query: SELECT :p\nparams: {{p: {written}}}").params
     assert params is not None
     assert (type(params["p"]), params["p"]) == (type(value), value)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(written=st.text(alphabet="0123456789.:_-+eExobnysNOtrufalTF~=<> ", min_size=1, max_size=8))
+def test_a_plain_value_is_what_yaml_itself_makes_of_it_or_refused(
+    folder: SpecFolder, written: str
+) -> None:
+    text = with_segment(f"query: SELECT :p\nparams:\n  p: {written}")
+    try:
+        expected = yaml.safe_load(text)["segments"]["one"]["params"]["p"]
+    except (yaml.YAMLError, ValueError):
+        assert folder.problems(text)
+        return
+    try:
+        [segment] = folder.load(text).segments
+    except SpecError:
+        assert not isinstance(expected, str) or re.fullmatch("[-+.0-9eExo]+", expected)
+        return
+    assert segment.params is not None
+    assert (type(segment.params["p"]), segment.params["p"]) == (type(expected), expected)
 
 
 @pytest.mark.parametrize("written", ["9223372036854775808", "-9223372036854775809"])

@@ -29,7 +29,7 @@ from segsync.emulator.options import Behaviour, ServeOptions
 from segsync.emulator.people import Identifier, Member
 from segsync.emulator.serve import serve
 from segsync.emulator.server import EmulatorServer
-from segsync.emulator.settings import WrongOption, with_words
+from segsync.emulator.settings import WrongOption, described, with_words
 from segsync.emulator.world import Upload
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "WrongOption",
     "big_answer",
     "deep_json",
+    "described",
     "fault_from",
     "html_page",
     "http_error",

@@ -20,13 +20,15 @@ def encoded_head(response: Response, framing: Framing) -> tuple[bytes, int]:
     headers = dict(response.headers)
     if framing.gzip_padding_megabytes is not None:
         headers["Content-Encoding"] = "gzip"
-    if framing.kind == "chunked":
+    if bodiless(response.status):
+        headers.pop("Content-Encoding", None)
+    elif framing.kind == "chunked":
         headers["Transfer-Encoding"] = "chunked"
-    elif framing.kind == "length" and response.status >= 200:
+    elif framing.kind == "length":
         headers.setdefault("Content-Length", str(size))
     if framing.kind == "close":
         headers["Connection"] = "close"
-    lines = [f"HTTP/{framing.version} {response.status} {reason(response.status)}"]
+    lines = [f"HTTP/{framing.version} {response.status:03d} {reason(response.status)}"]
     for name, value in headers.items():
         shown = name.lower() if framing.lower_case else name
         lines.extend(f"{shown}: {one}" for one in value.split("\n"))
@@ -35,7 +37,9 @@ def encoded_head(response: Response, framing: Framing) -> tuple[bytes, int]:
 
 
 def pieces(response: Response, framing: Framing) -> Iterator[bytes]:
-    """The body in its framing."""
+    """The body in its framing; nothing where the status allows none."""
+    if bodiless(response.status):
+        return
     parts = raw_pieces(response)
     if framing.gzip_padding_megabytes is not None:
         parts = compressed(parts, framing.gzip_padding_megabytes)
@@ -67,6 +71,11 @@ def compressed(parts: Iterator[bytes], padding_megabytes: int) -> Iterator[bytes
     for part in parts:
         yield packer.compress(part)
     yield packer.flush()
+
+
+def bodiless(status: int) -> bool:
+    """Whether HTTP allows no body with this status."""
+    return 100 <= status < 200 or status in (204, 304)
 
 
 def reason(status: int) -> str:

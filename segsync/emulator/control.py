@@ -22,7 +22,7 @@ from segsync.emulator.messages import (
     not_found,
 )
 from segsync.emulator.people import IDENTIFIER_FIELDS, Identifier
-from segsync.emulator.segments import TakenName
+from segsync.emulator.segments import TakenName, UnknownSegment
 from segsync.emulator.settings import WrongOption
 
 PREFIX = "/_emulator/"
@@ -41,10 +41,12 @@ def handle(emulator: Emulator, request: Request) -> Response:
             answer = as_json(200, action(emulator, request))
             emulator.save()
             return answer
+    except KeyError as missing:
+        raise ApiError(400, f"{missing} is missing", "BAD_REQUEST") from None
+    except UnknownSegment as unknown:
+        raise ApiError(404, str(unknown), "RESOURCE_NOT_FOUND") from None
     except (WrongOption, TakenName, TypeError, ValueError) as wrong:
         raise ApiError(400, str(wrong), "BAD_REQUEST") from None
-    except KeyError as missing:
-        raise ApiError(404, f"there is no {missing}", "RESOURCE_NOT_FOUND") from None
 
 
 def read_clock(emulator: Emulator, _request: Request) -> Any:
@@ -228,7 +230,8 @@ def identifiers_of(emulator: Emulator, request: Request) -> list[Identifier]:
 
 def identifier_from(emulator: Emulator, fields: dict[str, Any]) -> Identifier:
     """An identifier from the wire's fields. Raises ValueError."""
-    kinds = [kind for kind in IDENTIFIER_FIELDS if isinstance(fields.get(kind), str)]
+    given = fields if isinstance(fields, dict) else {}
+    kinds = [kind for kind in IDENTIFIER_FIELDS if isinstance(given.get(kind), str)]
     if len(kinds) != 1:
         raise ValueError(f"an identifier is one of {', '.join(IDENTIFIER_FIELDS)}")
     if kinds[0] == "user_account_id":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +125,7 @@ class Emulator:
             return list(self.world.executions.by_id.values())
 
     def members(self, segment: str) -> dict[Identifier, Member]:
-        """Every identifier of every present member. Raises KeyError."""
+        """Every identifier of every present member. Raises UnknownSegment."""
         with self.world.lock:
             runs.settle(self.world)
             segment_id, now_ms = self.world.segment(segment).id, self.now_ms()
@@ -137,7 +136,7 @@ class Emulator:
             }
 
     def is_member(self, segment: str, identifier: Identifier) -> bool:
-        """Whether the identifier's person is in the segment at present. Raises KeyError."""
+        """Whether the identifier's person is in the segment at present. Raises UnknownSegment."""
         with self.world.lock:
             runs.settle(self.world)
             person = self.world.people.number_of.get(identifier, 0)
@@ -172,7 +171,10 @@ class Emulator:
             self.world.behaviour = with_settings(self.world.behaviour, settings)
 
     def on_upload(self, hook: Callable[[Upload], None]) -> None:
-        """Call `hook` with each payload before anything of it takes effect."""
+        """Call `hook` with each payload before anything of it takes effect.
+
+        It holds the emulator's lock: it may use the emulator, but send no request to it.
+        """
         self.world.upload_hooks.append(hook)
 
     def reject(
@@ -204,19 +206,19 @@ class Emulator:
             return self.world.create_import(name, mime_type)
 
     def add_segment(self, technical_name: str | None, **fields: Any) -> Segment:
-        """Make a segment; `fields` are those of Segment. Raises TakenName, TypeError."""
+        """Make a segment; `fields` are those of Segment. Raises TakenName, WrongOption."""
         with self.world.lock:
             return self.world.add_segment(technical_name, **fields)
 
     def change_segment(self, segment: str, **fields: Any) -> Segment:
-        """Change fields of a segment, such as `paused`. Raises KeyError, TypeError."""
+        """Change fields of a segment, such as `paused`. Raises UnknownSegment, WrongOption."""
         with self.world.lock:
-            changed = replace(self.world.segment(segment), **fields)
+            changed = with_settings(self.world.segment(segment), fields)
             self.world.segments.put(changed)
             return changed
 
     def remove_segment(self, segment: str) -> None:
-        """Delete a segment with its members. Raises KeyError."""
+        """Delete a segment with its members. Raises UnknownSegment."""
         with self.world.lock:
             gone = self.world.segment(segment)
             self.world.segments.remove(gone.id)

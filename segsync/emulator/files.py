@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -28,9 +29,10 @@ class Files:
     """A private folder of files; a temporary one unless told where."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._temporary = folder is None
+        self._remove: Callable[[], object] = lambda: None
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="segsync-emulator-"))
+            self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         else:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
@@ -52,9 +54,8 @@ class Files:
         return path if known else None
 
     def remove(self) -> None:
-        """Delete a temporary folder."""
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete a temporary folder, which otherwise goes with this object."""
+        self._remove()
 
 
 def files_folder(data: Path) -> Path:

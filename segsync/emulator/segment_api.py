@@ -10,6 +10,7 @@ from segsync.emulator.messages import ApiError, Request, Response, forbidden, no
 from segsync.emulator.pages import page
 from segsync.emulator.people import Identifier, Membership
 from segsync.emulator.segments import Segment, TakenName, matches
+from segsync.emulator.settings import WrongOption
 from segsync.emulator.world import World
 
 Parameters = Mapping[str, str]
@@ -62,6 +63,8 @@ def create_segment(world: World, request: Request, _parameters: Parameters) -> R
         made = world.add_segment(technical_name, **fields)
     except TakenName as taken:
         raise ApiError(400, str(taken), "TECHNICAL_NAME_ALREADY_EXISTS") from None
+    except WrongOption as wrong:
+        raise ApiError(400, str(wrong), "BAD_REQUEST") from None
     return one(shown_segment(world, made), world.behaviour.create_status)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from segsync.emulator.options import Behaviour
+from segsync.emulator.settings import with_settings
 
 FIRST_SEGMENT_ID = 10_001
 
@@ -41,6 +42,10 @@ class Segment:
 
 class TakenName(ValueError):
     """Another segment of the datamart has the id or the technical name."""
+
+
+class UnknownSegment(LookupError):
+    """There is no such segment."""
 
 
 class Segments:
@@ -83,6 +88,12 @@ class Segments:
         if segment is not None and segment.technical_name is not None:
             del self._by_name[segment.technical_name]
         return segment
+
+
+def checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields of a segment, their names and types checked. Raises WrongOption."""
+    with_settings(Segment(id="", technical_name=None, name="", datamart_id=""), fields)
+    return fields
 
 
 def matches(segment: Segment, filters: dict[str, str], behaviour: Behaviour) -> bool:

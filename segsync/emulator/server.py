@@ -49,8 +49,9 @@ class EmulatorServer:
 
     def start(self) -> None:
         """Begin to serve. Raises OSError where the port is taken."""
-        self._listener = socket.create_server((self._host, self._port), backlog=BACKLOG)
-        self._port = self._listener.getsockname()[1]
+        if self._listener is None:
+            self._listener = socket.create_server((self._host, self._port), backlog=BACKLOG)
+            self._port = self._listener.getsockname()[1]
         self._wake = socket.socketpair()
         self._acceptor = Thread(
             target=self._accept, args=(self._listener, self._wake[0]), daemon=True
@@ -59,16 +60,22 @@ class EmulatorServer:
 
     def refuse_connections(self) -> None:
         """Stop to listen: connections are refused. Those that are open go on."""
-        if self._listener and self._wake and self._acceptor:
+        self.hold_connections()
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+
+    def hold_connections(self) -> None:
+        """Let new connections wait: they are made, and nobody reads from them."""
+        if self._wake and self._acceptor:
             self._wake[1].close()
             self._acceptor.join()
             self._wake[0].close()
-            self._listener.close()
-            self._listener = self._wake = self._acceptor = None
+            self._wake = self._acceptor = None
 
     def accept_connections(self) -> None:
-        """Listen again, on the same port."""
-        if self._listener is None:
+        """Listen and accept again, on the same port."""
+        if self._acceptor is None:
             self.start()
 
     def stop(self) -> None:

@@ -41,6 +41,15 @@ def with_words(current: Decided, words: Iterable[str]) -> Decided:
     return with_settings(current, settings)
 
 
+def described(current: Any) -> list[str]:
+    """Each setting of a dataclass with its values, for a help text."""
+    hints = get_type_hints(type(current))
+    return [
+        f"{field.name}={getattr(current, field.name)}  ({describe(hints[field.name])})"
+        for field in fields(current)
+    ]
+
+
 def meanings(text: str) -> list[Any]:
     """What a word of a command line may mean, plain text last."""
     number = [int(text)] if text.removeprefix("-").isdecimal() else []

@@ -18,7 +18,7 @@ from segsync.emulator.log import RequestRecord
 from segsync.emulator.options import Behaviour
 from segsync.emulator.people import Identifier, Memberships, People
 from segsync.emulator.processing import Rejecter
-from segsync.emulator.segments import Segment, Segments
+from segsync.emulator.segments import Segment, Segments, UnknownSegment, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +66,22 @@ class World:
         return Identifier("user_account_id", compartment or self.default_compartment, value)
 
     def add_segment(self, technical_name: str | None, **fields: Any) -> Segment:
-        """Make a segment; `fields` are those of Segment. Raises TakenName, TypeError."""
+        """Make a segment; `fields` are those of Segment. Raises TakenName, WrongOption."""
+        given = {"creation_ts": self.now_ms(), "datamart_id": self.datamart_id, **checked(fields)}
         segment = Segment(
-            id=fields.pop("id", None) or self.segments.new_id(),
+            id=given.pop("id", None) or self.segments.new_id(),
             technical_name=technical_name,
-            name=fields.pop("name", None) or technical_name or "unnamed",
-            datamart_id=fields.pop("datamart_id", self.datamart_id),
-            creation_ts=self.now_ms(),
-            **fields,
+            name=given.pop("name", None) or technical_name or "unnamed",
+            **given,
         )
         self.segments.put(segment)
         return segment
 
     def segment(self, name_or_id: str) -> Segment:
-        """A segment by technical name or id. Raises KeyError."""
+        """A segment by technical name or id. Raises UnknownSegment."""
         found = self.segments.named(name_or_id) or self.segments.by_id.get(name_or_id)
         if found is None:
-            raise KeyError(name_or_id)
+            raise UnknownSegment(f"there is no segment {name_or_id}")
         return found
 
     def find_segment(self, target: Target) -> Segment | None:

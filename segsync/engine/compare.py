@@ -177,13 +177,15 @@ def _reassert_sql(policy: Policy) -> str:
 
 def _has_duplicates(cursor: Cursor, number: int, rows: int) -> bool:
     snapshot = _count(cursor, f"snapshot_{number}")
-    added, distinct, snapshot_only = cursor.row(
+    added, snapshot_only = cursor.row(
         f"""SELECT count(*) FILTER (WHERE NOT matched),
-            count(DISTINCT (keyspace, identifier)) FILTER (WHERE NOT matched),
             count(*) FILTER (WHERE matched AND fingerprint IS NULL)
         FROM changed_{number}"""
     )
-    return bool(added != distinct or rows - added != snapshot - snapshot_only)
+    if rows - added != snapshot - snapshot_only:
+        return True
+    distinct = f"SELECT keyspace, identifier FROM changed_{number} WHERE NOT matched GROUP BY ALL"
+    return bool(added != _count(cursor, f"({distinct})"))
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:

@@ -160,10 +160,8 @@ def _only_value(connection: Connection, sql: str, values: tuple[str, ...] | None
 def _described(field: pa.Field) -> Described:
     metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     type_ = metadata.get("POSTGRESQL:type", "text")
-    scale = None
-    if type_ == "numeric" and "POSTGRESQL:typmod" in metadata:
-        scale = _scale(int(metadata["POSTGRESQL:typmod"]))
-    return Described(field.name, type_, scale)
+    typmod = int(metadata.get("POSTGRESQL:typmod", -1))
+    return Described(field.name, type_, _scale(typmod) if typmod >= 0 else None)
 
 
 def _scale(typmod: int) -> int:

@@ -1,12 +1,13 @@
-"""Every other database: the DBAPI cursor under a SQLAlchemy connection.
+"""Every other database: the DBAPI cursor of the driver that SQLAlchemy connects with.
 
-SQLAlchemy's own rows take three times as long as the cursor's, so it only connects and executes.
+SQLAlchemy's own rows take three times as long as the cursor's, so it only connects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from segsync.source.shapes import Shape, shape
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import CursorResult, Engine
+    from sqlalchemy import Engine
 
 MARGIN = "\0"
 """Stands on both sides of a parameter's name until the query around it is complete."""
@@ -34,43 +35,61 @@ class DbapiLane:
     def __init__(self, url: str, folder: Path | None) -> None:
         self._engine = _engine(url, folder)
         self._dialect = dialect(self._engine.dialect.name)
-        self._connection = self._engine.connect()
+        self._connection = self._engine.raw_connection()
         self._id = None
         for statement in self._dialect.session:
-            self._execute(statement).close()
+            self._execute(statement)
         if self._dialect.connection_id:
-            with closing(self._execute(self._dialect.connection_id)) as result:
-                self._id = result.scalar_one()
+            (self._id,) = self._execute(self._dialect.connection_id)[0]
         if self._engine.dialect.name == "sqlite":
-            self._driver_connection().set_authorizer(_only_reading)
+            self._driver.set_authorizer(_only_reading)
 
     @contextmanager
     def execute(self, segment: Segment, control: Control) -> Iterator[Execution]:
         """Run the query of `segment`."""
         query = parse(segment, self._dialect.lexis)
-        sql = query.render(lambda name: f"{MARGIN}{name}{MARGIN}")
+        text = query.render(lambda name: f"{MARGIN}{name}{MARGIN}")
 
-        def run(statement: str) -> CursorResult[Any]:
-            return self._execute(statement, segment.params or {}, stream=True)
-
-        # Closing a result may read the rest of its rows, so it stays interruptible.
+        # Closing a cursor may read the rest of its rows, so it stays interruptible.
         with self._unharmed(), control.armed(self._interrupt), ExitStack() as stack:
-            form = shape(self._dialect, segment, run, sql, plain=query.plain)
-            stack.enter_context(closing(form.result))
+
+            def run(sql: str, *, stream: bool = False) -> Any:
+                cursor = self._streaming_cursor() if stream else self._driver.cursor()
+                stack.enter_context(closing(cursor))
+                values = bind(sql, segment.params or {}, self._engine.dialect.paramstyle)
+                cursor.execute(*values)
+                return cursor
+
+            form = shape(self._dialect, segment, run, text, plain=query.plain)
             yield Execution(form.columns, _batches(form))
 
     def close(self) -> None:
         """Give the connection back."""
         if self._engine.dialect.name == "sqlite":
-            self._driver_connection().set_authorizer(None)
+            self._driver.set_authorizer(None)
         self._connection.close()
 
-    def _execute(
-        self, sql: str, params: Mapping[str, ParamValue] | None = None, *, stream: bool = False
-    ) -> CursorResult[Any]:
-        statement, values = bind(sql, params or {}, self._engine.dialect.paramstyle)
-        options = {"stream_results": stream, "no_parameters": True}
-        return self._connection.exec_driver_sql(statement, values, execution_options=options)
+    @property
+    def _driver(self) -> Any:
+        return self._connection.driver_connection
+
+    def _execute(self, sql: str) -> list[Any]:
+        with closing(self._driver.cursor()) as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def _streaming_cursor(self) -> Any:
+        """A cursor that does not fetch the whole result on `execute`.
+
+        SQLAlchemy has such cursors too, but fetches a first row from them that we would miss.
+        """
+        driver = self._engine.dialect.driver
+        if driver in ("psycopg", "psycopg2"):
+            return self._driver.cursor(name="segsync")
+        if driver in ("pymysql", "mysqldb"):
+            module = {"pymysql": "pymysql.cursors", "mysqldb": "MySQLdb.cursors"}[driver]
+            return self._driver.cursor(import_module(module).SSCursor)
+        return self._driver.cursor()
 
     @contextmanager
     def _unharmed(self) -> Iterator[None]:
@@ -80,44 +99,38 @@ class DbapiLane:
         try:
             yield
         except BaseException:
+            # What failed is told by the error at hand, whatever comes of the attempt to go on.
             with suppress(Exception):
-                self._restore()
+                if self._dialect.after_failure == "savepoint":
+                    self._execute("ROLLBACK TO SAVEPOINT segsync")
+                elif self._dialect.after_failure == "rollback":
+                    self._driver.rollback()
             raise
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._dialect.after_failure == "savepoint":
-            self._execute("ROLLBACK TO SAVEPOINT segsync")
-        elif self._dialect.after_failure == "rollback":
-            self._connection.rollback()
 
     def _interrupt(self) -> None:
         if self._dialect.interrupt:
-            with self._engine.connect() as other:
-                other.exec_driver_sql(self._dialect.interrupt.format(self._id))
+            other = self._engine.raw_connection()
+            with closing(other), closing(other.cursor()) as cursor:
+                cursor.execute(self._dialect.interrupt.format(self._id))
             return
-        connection = self._driver_connection()
         for name in ("cancel_safe", "cancel", "interrupt"):
-            interrupt = getattr(connection, name, None)
+            interrupt = getattr(self._driver, name, None)
             if interrupt:
                 interrupt()
                 return
 
-    def _driver_connection(self) -> Any:
-        return self._connection.connection.driver_connection
-
 
 def bind(
     sql: str, params: Mapping[str, ParamValue], style: str
-) -> tuple[str, dict[str, ParamValue] | tuple[ParamValue, ...] | None]:
-    """`sql` with its parameters as the driver's `style` writes them, and their values.
+) -> tuple[str] | tuple[str, dict[str, ParamValue] | tuple[ParamValue, ...]]:
+    """What to call `execute` with: `sql` with its parameters in the driver's `style`, the values.
 
-    Without parameters nothing is changed: the driver is then told not to look for any.
+    Without parameters there are no values either: the driver then takes a `%` for what it is.
     """
     pieces = sql.split(MARGIN)
     names = pieces[1::2]
     if not names:
-        return sql, None
+        return (sql,)
     distinct = list(dict.fromkeys(names))
     placeholder = {
         "qmark": "?",
@@ -142,7 +155,7 @@ def _batches(form: Shape) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     schema = pa.schema([(column.name, column.type) for column in form.columns])
-    fetch = form.result.cursor.fetchmany
+    fetch = form.cursor.fetchmany
     if form.rows_to_skip:
         fetch(form.rows_to_skip)
     while rows := fetch(BATCH_ROWS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from segsync.errors import SourceError
 from segsync.model import Segment
@@ -22,17 +22,21 @@ from segsync.source.postgresql import Described
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import CursorResult
 
-Run = Callable[[str], "CursorResult[Any]"]
 Converter = Callable[[Sequence[Any]], "pa.Array"]
+
+
+class Run(Protocol):
+    """Executes SQL and gives the cursor, one that streams its rows if asked to."""
+
+    def __call__(self, sql: str, *, stream: bool = False) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A running query: what comes out of its cursor, and a converter for each column of that."""
 
-    result: CursorResult[Any]
+    cursor: Any
     columns: tuple[Column, ...]
     converters: tuple[Converter, ...]
     rows_to_skip: int = 0
@@ -41,33 +45,29 @@ class Shape:
 def shape(dialect: Dialect, segment: Segment, run: Run, sql: str, *, plain: bool) -> Shape:
     """Run `sql`, the query of `segment`, and see what it gives. Raises SourceError."""
     if dialect is DIALECTS["sqlite"]:
-        names = [entry[0] for entry in _description(run, sqlite.probe(sql))]
+        names = [entry[0] for entry in _description(run(sqlite.probe(sql)))]
         projection = sqlite.project(segment, sql, names, plain=plain)
         return _cast(run, projection, rows_to_skip=1)
     if dialect is DIALECTS["postgresql"]:
-        described = _described(run, _description(run, postgresql.probe(sql)))
+        described = _described(run, _description(run(postgresql.probe(sql))))
         check_columns(segment, [column.name for column in described])
         return _cast(run, postgresql.project(segment, sql, described))
-    return _converted(dialect, segment, run(dialect.subquery.format(sql)))
+    return _converted(dialect, segment, run(dialect.subquery.format(sql), stream=True))
 
 
 def _cast(run: Run, projection: Projection, *, rows_to_skip: int = 0) -> Shape:
     import pyarrow as pa
 
     converters = tuple(partial(pa.array, type=column.type) for column in projection.columns)
-    return Shape(run(projection.sql), projection.columns, converters, rows_to_skip)
+    return Shape(run(projection.sql, stream=True), projection.columns, converters, rows_to_skip)
 
 
-def _converted(dialect: Dialect, segment: Segment, result: CursorResult[Any]) -> Shape:
-    try:
-        description = _of(result)
-        check_columns(segment, [entry[0] for entry in description])
-    except SourceError:
-        result.close()
-        raise
+def _converted(dialect: Dialect, segment: Segment, cursor: Any) -> Shape:
+    description = _description(cursor)
+    check_columns(segment, [entry[0] for entry in description])
     columns = tuple(_column(entry[0]) for entry in description)
     converters = tuple(_converter(dialect, segment, entry) for entry in description)
-    return Shape(result, columns, converters)
+    return Shape(cursor, columns, converters)
 
 
 def _column(name: str) -> Column:
@@ -105,8 +105,8 @@ def _described(run: Run, description: Sequence[Sequence[Any]]) -> list[Described
 
 
 def _looked_up(run: Run, number: int) -> str:
-    result = run(f"SELECT typname FROM pg_catalog.pg_type WHERE oid = {int(number)}")
-    return str(result.scalar_one())
+    cursor = run(f"SELECT typname FROM pg_catalog.pg_type WHERE oid = {int(number)}")
+    return str(cursor.fetchone()[0])
 
 
 def _scale(scale: int | None) -> int | None:
@@ -114,17 +114,8 @@ def _scale(scale: int | None) -> int | None:
     return scale if scale is not None and scale <= 1000 else None
 
 
-def _description(run: Run, sql: str) -> Sequence[Sequence[Any]]:
-    result = run(sql)
-    try:
-        return _of(result)
-    finally:
-        result.close()
-
-
-def _of(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
-    cursor: Any = result.cursor
-    description: Sequence[Sequence[Any]] | None = cursor and cursor.description
+def _description(cursor: Any) -> Sequence[Sequence[Any]]:
+    description: Sequence[Sequence[Any]] | None = cursor.description
     if not description:
         raise SourceError("the query gives no columns")
     return description

@@ -126,14 +126,14 @@ def _text(x: str) -> str:
 
 
 def _expiration(x: str) -> str:
-    # A date that does not exist (February 30) is moved on by SQLite, so it is compared with itself.
+    # SQLite takes February 30 for March 2, so the date is compared with what it is taken for.
     day = f"substr({x}, 1, 10)"
     moment = f"CAST(round((julianday({x}) - 2440587.5) * 86400000) AS INTEGER)"
     return (
         f"CASE typeof({x}) WHEN 'integer' THEN {x} WHEN 'null' THEN NULL"
         f" WHEN 'real' THEN CASE WHEN abs({x}) < 9e18 THEN CAST({x} AS INTEGER)"
         f" ELSE {UNREADABLE_SQL} END"
-        f" WHEN 'text' THEN CASE WHEN date({day}) = {day}"
+        f" WHEN 'text' THEN CASE WHEN date({day}, '+0 days') = {day}"
         f" THEN coalesce({moment}, {UNREADABLE_SQL}) ELSE {UNREADABLE_SQL} END"
         f" ELSE {UNREADABLE_SQL} END"
     )

@@ -82,7 +82,8 @@ def _joined(reasons: list[pa.Array], rows: int) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not reasons:
-        return pa.nulls(rows, pa.string())
-    text = pc.binary_join_element_wise(*reasons, "; ", null_handling="skip")
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    joined = pa.nulls(rows, pa.string())
+    for reason in reasons:
+        both = pc.binary_join_element_wise(joined, reason, "; ")
+        joined = pc.coalesce(both, joined, reason)
+    return joined

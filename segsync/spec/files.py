@@ -137,7 +137,7 @@ def _matches(pattern: str, folder: Folder) -> list[Path]:
         found = sorted(
             folder.inside(path)
             for path in folder.given.glob(pattern)
-            if path.is_file() and not path.name.startswith(".")
+            if path.is_file() and not _is_hidden(path.relative_to(folder.given))
         )
     except (ValueError, NotImplementedError, OSError, RuntimeError) as error:
         if isinstance(error, Wrong):
@@ -146,6 +146,11 @@ def _matches(pattern: str, folder: Folder) -> list[Path]:
     if not found:
         raise Wrong(f"no file matches {shown(pattern)}", "patterns are relative to this file")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether `**` should not have found it: .git, .venv, an editor's lock file."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _read_included(path: Path, place: Place, problems: Problems) -> Document | None:

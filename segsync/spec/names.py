@@ -60,7 +60,7 @@ def identifier(value: object) -> str:
     _refuse_reference(text)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
         raise Wrong(f"{shown(text)} is not an id", "ids of the platform are numbers, like 1509")
-    return text
+    return str(text)
 
 
 def text(value: object) -> str:

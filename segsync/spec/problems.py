@@ -63,7 +63,9 @@ class Problems:
 
     def add(self, place: Place, message: str, hint: str | None = None) -> None:
         """Note a problem. Raises SpecError once there are too many to go on."""
-        problem = Problem(place.file, place.line, place.column, message, hint)
+        file = printable(place.file)
+        hint = printable(hint) if hint else None
+        problem = Problem(file, place.line, place.column, printable(message), hint)
         if problem in self._found:
             return
         self._found.append(problem)
@@ -97,7 +99,12 @@ def shown(text: str) -> str:
         return "its value"
     text = re.sub(r"://[^@/\s]*@", "://***@", text)
     short = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
-    return "`" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + "`"
+    return f"`{printable(short)}`"
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that could move a terminal's cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:

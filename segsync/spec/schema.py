@@ -31,7 +31,8 @@ def _parameter(value: object) -> object:
         raise Unfit("a text, a number, true, false or null")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise Wrong("the integer does not fit into 64 bits", "put it in quotes")
-    return value
+    # A database driver looks for the type of a value, and knows no subclass of ours.
+    return str(value) if isinstance(value, str) else value
 
 
 _text_schema: dict[str, Any] = {"type": "string", "minLength": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from segsync.state.database import Database
@@ -68,8 +68,8 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         database.ingest("rejected_lines", closing.rejected)
     with database.transaction():
         _store_rejects(database, closing.closed_at_ms)
-        given_up = sum(_settle_part(database, part) for part in closing.parts)
-        _forget(database)
+        given_up = sum(_settle_part(database, part) for part in _merged(closing.parts))
+        _forget(database, after=max((part.last for part in closing.parts), default=0))
         outcome = _count(database, closing.parts, given_up)
         _update_segments(database, closing, outcome)
         _end(database, closing, outcome)
@@ -89,6 +89,17 @@ def _store_rejects(database: Database, now_ms: int) -> None:
         f"{pauses} ELSE {LONGEST_PAUSE_MS} END, operation = excluded.operation, "
         "fingerprint = excluded.fingerprint, reason = excluded.reason, last_at = excluded.last_at"
     )
+
+
+def _merged(parts: tuple[PartRecord, ...]) -> list[PartRecord]:
+    """Neighbours with one fate as one: a statement for all of them is cheaper than one for each."""
+    merged: list[PartRecord] = []
+    for part in parts:
+        if merged and merged[-1].status is part.status and merged[-1].last + 1 == part.first:
+            merged[-1] = replace(merged[-1], last=part.last)
+        else:
+            merged.append(part)
+    return merged
 
 
 def _settle_part(database: Database, part: PartRecord) -> int:
@@ -147,14 +158,17 @@ def _confirm(database: Database, lines: str) -> None:
     _delete(database, "pending", lines)
 
 
-def _forget(database: Database) -> None:
-    lines = "c.change = 'forget'"
+def _forget(database: Database, *, after: int) -> None:
+    """Forgotten members stand behind the lines of all parts."""
+    lines = f"c.line > {after} AND c.change = 'forget'"
     _add_digests(database, lines)
     for table in ("members", "rejects"):
         _delete(database, table, lines)
 
 
 def _delete(database: Database, table: str, lines: str) -> None:
+    if not database.rows(f"SELECT 1 FROM {table} LIMIT 1"):
+        return
     database.execute(
         f"DELETE FROM {table} WHERE (keyspace, identifier) IN "
         f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {lines})"
@@ -163,8 +177,9 @@ def _delete(database: Database, table: str, lines: str) -> None:
 
 def _add_digests(database: Database, lines: str) -> None:
     sums = database.rows(
-        "SELECT k.segment, sum(c.digest) FROM changes c JOIN keyspaces k ON k.id = c.keyspace "
-        f"WHERE {lines} GROUP BY k.segment"
+        "SELECT k.segment, sum(s.digest) FROM (SELECT c.keyspace, sum(c.digest) AS digest "
+        f"FROM changes c WHERE {lines} GROUP BY c.keyspace) s "
+        "JOIN keyspaces k ON k.id = s.keyspace GROUP BY k.segment"
     )
     for segment, digest in sums:
         database.execute(

@@ -37,15 +37,11 @@ class StateMoved(StateError):
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """A run to be made durable before its first byte is sent.
-
-    `changes` has the columns of the table of that name, in the order of its lines.
-    """
+    """A run to be made durable before its first byte is sent."""
 
     run: Run
     segments: tuple[StateSegment, ...]
     keyspaces: tuple[Keyspace, ...]
-    changes: pyarrow.RecordBatchReader
 
 
 class State:
@@ -72,7 +68,13 @@ class State:
             )
 
     def check_whole(self) -> None:
-        """Let SQLite check the structure of the whole file. Raises StateDamaged."""
+        """Let SQLite check the structure of the whole file, if it is to be written.
+
+        A plan reads only what it checks by itself: the small tables, and the members by their
+        digests. Raises StateDamaged.
+        """
+        if self._read_only:
+            return
         reader = Database(self.path, read_only=True)
         try:
             found = [row[0] for row in reader.rows("PRAGMA quick_check(1)")]
@@ -205,13 +207,7 @@ class State:
             "FROM parts WHERE run = ? ORDER BY number",
             (serial,),
         )
-        return tuple(
-            PartRecord(
-                *head, PartStatus(status), execution or None,
-                None if success < 0 else success, None if failure < 0 else failure,
-            )
-            for *head, status, execution, success, failure in rows
-        )  # fmt: skip
+        return tuple(_part(*row) for row in rows)
 
     @contextmanager
     def members(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
@@ -275,10 +271,16 @@ class State:
         finally:
             reader.close()
 
-    def begin_run(self, journal: Journal) -> None:
-        """Make a run and its changes durable. After this, and only then, bytes may be sent."""
+    def stage_changes(self, changes: pyarrow.RecordBatchReader) -> None:
+        """Write the changes of a run that is about to begin; without the run they mean nothing.
+
+        They have the columns of the table of that name, in the order of its lines.
+        """
         self._database.execute("DELETE FROM changes")
-        self._database.ingest("changes", journal.changes)
+        self._database.ingest("changes", changes)
+
+    def begin_run(self, journal: Journal) -> None:
+        """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
         with self._database.transaction():
             self._insert_segments(journal.segments)
             self._insert_keyspaces(journal.keyspaces)
@@ -372,6 +374,32 @@ class State:
                 )
             self._database.execute("UPDATE identity SET digest_probe = ?", (probe,))
         self.identity = _read_identity(self._database)
+
+
+def _part(
+    number: int,
+    step: int,
+    first: int,
+    last: int,
+    size: int,
+    sha256: str,
+    status: str,
+    execution: str,
+    success: int,
+    failure: int,
+) -> PartRecord:
+    return PartRecord(
+        number=number,
+        step=step,
+        first=first,
+        last=last,
+        size=size,
+        sha256=sha256,
+        status=PartStatus(status),
+        execution_id=execution or None,
+        total_success=None if success < 0 else success,
+        total_failure=None if failure < 0 else failure,
+    )
 
 
 _OPEN_CHANGES = (

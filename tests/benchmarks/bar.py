@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tests.benchmarks.measuring import Measured
 from tests.benchmarks.workshop import CHURN, MANY, MEMORY_LIMIT_MB, Workshop, check, spec_for
 
 Round = Mapping[str, Measured]
-Run = Callable[[], Measured]
 SMALL = 10_000
 PER_SEGMENT = 2_000
 ABOVE_LIMIT_MB = 350
 IMPORTS = "import duckdb, pyarrow.dataset, adbc_driver_sqlite.dbapi"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Something to be measured; `prepare` makes the data that it needs, where that is missing."""
+
+    go: Callable[[], Measured]
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +89,20 @@ class Bar:
         work = f"plan {short(n)} × {short(n)}"
         return Group(
             {
-                "floor": lambda: self._floor(n, churned=True),
-                "plan": lambda: self._plan(n),
-                "plan-bag": lambda: self._plan(n, bag=True),
-                "floor-equal": lambda: self._floor(n, churned=False),
-                "unchanged": lambda: self._plan(n, churned=False),
-                "sets": lambda: self._sets(n),
+                "floor": self._floor(n, churned=True),
+                "plan": self._plan(n),
+                "plan-bag": self._plan(n, bag=True),
+                "floor-equal": self._floor(n, churned=False),
+                "unchanged": self._plan(n, churned=False),
+                "sets": self._sets(n),
             },
             (
                 ratio("plan", f"{work}, 1 % churn / floor", 1.5, "plan", "floor"),
                 ratio("plan-sets", f"{work}, 1 % churn / sets script", 0.25, "plan", "sets"),
                 ratio("plan-bag", f"{work}, one data bag column / floor", 2.2, "plan-bag", "floor"),
-                ratio("unchanged", f"{work}, nothing changed / floor", 1.2, "unchanged", "floor-equal"),
+                ratio(
+                    "unchanged", f"{work}, nothing changed / floor", 1.2, "unchanged", "floor-equal"
+                ),
                 memory("memory", f"{work}: peak memory", "plan"),
                 memory("memory-bag", f"{work}, data bag: peak memory", "plan-bag"),
             ),
@@ -102,13 +112,15 @@ class Bar:
         n = self.size
         return Group(
             {
-                "floor": lambda: self._floor(n, churned=True),
-                "first-apply": lambda: self._first_apply(n),
-                "plan": lambda: self._plan(n),
-                "apply": lambda: self._churn_apply(n),
+                "floor": self._floor(n, churned=True),
+                "first-apply": self._first_apply(n),
+                "plan": self._plan(n),
+                "apply": self._churn_apply(n),
             },
             (
-                ratio("first-apply", f"first apply of {short(n)} / floor", 6.0, "first-apply", "floor"),
+                ratio(
+                    "first-apply", f"first apply of {short(n)} / floor", 6.0, "first-apply", "floor"
+                ),
                 Line(
                     "apply",
                     f"apply of 1 % churn in {short(n)}, after the plan / plan",
@@ -126,10 +138,10 @@ class Bar:
         work = f"{short(large)} / {short(n)}"
         return Group(
             {
-                "plan": lambda: self._plan(n),
-                "plan-large": lambda: self._plan(large),
-                "plan-bag": lambda: self._plan(n, bag=True),
-                "plan-bag-large": lambda: self._plan(large, bag=True),
+                "plan": self._plan(n),
+                "plan-large": self._plan(large),
+                "plan-bag": self._plan(n, bag=True),
+                "plan-bag-large": self._plan(large, bag=True),
             },
             (
                 ratio("growth", f"growth, {work}", 1.1 * large / n, "plan-large", "plan"),
@@ -152,13 +164,15 @@ class Bar:
     def _small(self) -> Group:
         return Group(
             {
-                "imports": lambda: self.shop.python("-c", IMPORTS),
-                "plan-small": lambda: self._plan(SMALL),
-                "typer": lambda: self.shop.python("-c", "import typer"),
-                "help": lambda: self.shop.python("-m", "segsync", "--help"),
+                "imports": Run(lambda: self.shop.python("-c", IMPORTS)),
+                "plan-small": self._plan(SMALL),
+                "typer": Run(lambda: self.shop.python("-c", "import typer")),
+                "help": Run(lambda: self.shop.python("-m", "segsync", "--help")),
             },
             (
-                ratio("small", f"plan of {short(SMALL)} / the imports", 2.0, "plan-small", "imports"),
+                ratio(
+                    "small", f"plan of {short(SMALL)} / the imports", 2.0, "plan-small", "imports"
+                ),
                 ratio("help", "segsync --help / import typer", 2.0, "help", "typer"),
             ),
         )
@@ -166,7 +180,7 @@ class Bar:
     def _many(self) -> Group:
         size = MANY * min(PER_SEGMENT, self.size // MANY)
         return Group(
-            {"many": lambda: self._plan(size, churned=False, kind="many")},
+            {"many": self._plan(size, churned=False, kind="many")},
             (
                 Line(
                     "many",
@@ -182,74 +196,119 @@ class Bar:
     def _lanes(self) -> Group:
         n = self.size
         runs = {
-            "floor": lambda: self._floor(n, churned=True),
-            "read-adbc": lambda: self._read(n, f"sqlite:///{self._source(n)}", "auto"),
-            "read-dbapi": lambda: self._read(n, f"sqlite:///{self._source(n)}", "dbapi"),
+            "floor": self._floor(n, churned=True),
+            "read-adbc": self._read(n, "auto"),
+            "read-dbapi": self._read(n, "dbapi"),
         }
         lines = [
-            ratio("lane-adbc", f"only read {short(n)}, SQLite by ADBC / floor", None, "read-adbc", "floor"),
-            ratio("lane-dbapi", f"only read {short(n)}, SQLite by DBAPI / floor", None, "read-dbapi", "floor"),
+            ratio(
+                "lane-adbc",
+                f"only read {short(n)}, SQLite by ADBC / floor",
+                None,
+                "read-adbc",
+                "floor",
+            ),
+            ratio(
+                "lane-dbapi",
+                f"only read {short(n)}, SQLite by DBAPI / floor",
+                None,
+                "read-dbapi",
+                "floor",
+            ),
         ]
         if self.shop.postgresql:
-            runs["plan-postgresql"] = lambda: self._plan_postgresql(n)
+            runs["plan-postgresql"] = self._plan_postgresql(n)
             lines.append(
-                ratio("postgresql", f"plan {short(n)} × {short(n)}, PostgreSQL / floor", None, "plan-postgresql", "floor")
+                ratio(
+                    "postgresql",
+                    f"plan {short(n)} × {short(n)}, PostgreSQL / floor",
+                    None,
+                    "plan-postgresql",
+                    "floor",
+                )
             )
         return Group(runs, tuple(lines))
 
-    def _source(self, size: int) -> str:
-        return str(self.shop.source(size, churned=True))
-
-    def _expected(self, size: int, *, churned: bool = True) -> dict[str, int]:
-        moved = size // CHURN if churned else 0
-        return {"add": moved, "remove": moved}
-
-    def _floor(self, size: int, *, churned: bool) -> Measured:
-        source, state = self.shop.source(size, churned=churned), self.shop.state(size) / "state.db"
-        measured = self.shop.python("-m", "tests.benchmarks.floor", source, state, "1GB")
-        check(self._expected(size, churned=churned), json.loads(measured.output))
-        return measured
-
-    def _sets(self, size: int) -> Measured:
-        source, state = self.shop.source(size, churned=True), self.shop.state(size) / "state.db"
-        payload = self.shop.folder / "sets.ndjson"
-        measured = self.shop.python("-m", "tests.benchmarks.sets", source, state, payload)
-        payload.unlink()
-        check(self._expected(size), json.loads(measured.output))
-        return measured
-
     def _plan(
         self, size: int, *, bag: bool = False, churned: bool = True, kind: str = "plain"
-    ) -> Measured:
-        source = self.shop.source(size, churned=churned, kind=kind)
-        state = self.shop.state(size, bag=bag, kind=kind)
-        expected = {
-            **self._expected(size, churned=churned),
-            "update": 0,
-            "renew": 0,
-            "unchanged": size - self._expected(size, churned=churned)["add"],
-        }
-        return self.shop.plan(state, spec_for(source, bag=bag, kind=kind), expected)
+    ) -> Run:
+        def prepare() -> tuple[Path, Path]:
+            return (
+                self.shop.source(size, churned=churned, kind=kind),
+                self.shop.state(size, bag=bag, kind=kind),
+            )
 
-    def _plan_postgresql(self, size: int) -> Measured:
-        self.shop.fill_postgresql(size)
-        spec = spec_for("${BENCHMARK_POSTGRESQL}", table="segsync_benchmark")
-        return self.shop.plan(self.shop.state(size), spec, self._expected(size))
+        def go() -> Measured:
+            source, state = prepare()
+            moved = _moved(size, churned=churned)
+            expected = {**moved, "update": 0, "renew": 0, "unchanged": size - moved["add"]}
+            return self.shop.plan(state, spec_for(source, bag=bag, kind=kind), expected)
 
-    def _read(self, size: int, url: str, lane: str) -> Measured:
-        measured = self.shop.python("-m", "tests.benchmarks.reading", url, lane)
-        check({"rows": size}, json.loads(measured.output))
-        return measured
+        return Run(go, prepare)
 
-    def _first_apply(self, size: int) -> Measured:
-        source = self.shop.source(size, churned=False)
-        with self.shop.empty() as folder:
-            return self.shop.apply(folder, spec_for(source), expected_lines=size)
+    def _floor(self, size: int, *, churned: bool) -> Run:
+        plan = self._plan(size, churned=churned)
 
-    def _churn_apply(self, size: int) -> Measured:
-        source = self.shop.source(size, churned=True)
-        with self.shop.copied(self.shop.state(size)) as folder:
-            return self.shop.apply(folder, spec_for(source), expected_lines=2 * (size // CHURN))
+        def go() -> Measured:
+            files = (self.shop.source(size, churned=churned), self.shop.state(size) / "state.db")
+            measured = self.shop.python("-m", "tests.benchmarks.floor", *files, "1GB")
+            check(_moved(size, churned=churned), json.loads(measured.output))
+            return measured
+
+        return Run(go, plan.prepare)
+
+    def _sets(self, size: int) -> Run:
+        def go() -> Measured:
+            files = (self.shop.source(size, churned=True), self.shop.state(size) / "state.db")
+            payload = self.shop.folder / "sets.ndjson"
+            measured = self.shop.python("-m", "tests.benchmarks.sets", *files, payload)
+            payload.unlink()
+            check(_moved(size, churned=True), json.loads(measured.output))
+            return measured
+
+        return Run(go, self._plan(size).prepare)
+
+    def _first_apply(self, size: int) -> Run:
+        def go() -> Measured:
+            source = self.shop.source(size, churned=False)
+            with self.shop.empty() as folder:
+                return self.shop.apply(folder, spec_for(source), expected_lines=size)
+
+        return Run(go, lambda: self.shop.source(size, churned=False))
+
+    def _churn_apply(self, size: int) -> Run:
+        def go() -> Measured:
+            spec = spec_for(self.shop.source(size, churned=True))
+            with self.shop.copied(self.shop.state(size)) as folder:
+                return self.shop.apply(folder, spec, expected_lines=2 * (size // CHURN))
+
+        return Run(go, self._plan(size).prepare)
+
+    def _read(self, size: int, lane: str) -> Run:
+        def go() -> Measured:
+            url = f"sqlite:///{self.shop.source(size, churned=True)}"
+            measured = self.shop.python("-m", "tests.benchmarks.reading", url, lane)
+            check({"rows": size}, json.loads(measured.output))
+            return measured
+
+        return Run(go, lambda: self.shop.source(size, churned=True))
+
+    def _plan_postgresql(self, size: int) -> Run:
+        def prepare() -> Path:
+            self.shop.fill_postgresql(size)
+            return self.shop.state(size)
+
+        def go() -> Measured:
+            spec = spec_for("${BENCHMARK_POSTGRESQL}", table="segsync_benchmark")
+            return self.shop.plan(self.shop.state(size), spec, _moved(size, churned=True))
+
+        return Run(go, prepare)
+
+
+def _moved(size: int, *, churned: bool) -> dict[str, int]:
+    """How many members are new, and how many are gone."""
+    moved = size // CHURN if churned else 0
+    return {"add": moved, "remove": moved}
 
 
 def short(size: int) -> str:

@@ -31,7 +31,6 @@ def make_sqlite(path: Path, first: int, size: int, seed: int, *, with_segment: b
     draft.unlink(missing_ok=True)
     columns = ["id TEXT", "total INTEGER"] + ["segment INTEGER"] * with_segment
     with sqlite.connect(f"file:{draft}") as connection, connection.cursor() as cursor:
-        cursor.execute("PRAGMA synchronous = OFF")
         cursor.execute(f"CREATE TABLE customers ({', '.join(columns)})")
         cursor.adbc_ingest("customers", rows(first, size, seed, len(columns)), mode="append")
         if with_segment:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 
-INSTANT = Behaviour(
-    sink=True, create_segments=True, polls_until_running=0, polls_until_finished=0
-)
+INSTANT = Behaviour(sink=True, create_segments=True, polls_until_running=0, polls_until_finished=0)
 
 
 def main() -> None:

@@ -55,7 +55,11 @@ class Workshop:
 
     def source(self, size: int, *, churned: bool, kind: str = "plain") -> Path:
         """A SQLite source of `size` members; `churned`: one in CHURN is another than before."""
-        path = self.folder / "sources" / f"{kind}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
+        path = (
+            self.folder
+            / "sources"
+            / f"{kind}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
+        )
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make(kind, size, path, churned=churned)
@@ -82,9 +86,7 @@ class Workshop:
             (folder / "made").write_text(str(time.time()))
         return folder
 
-    def plan(
-        self, folder: Path, spec: Mapping[str, Any], expected: Mapping[str, int]
-    ) -> Measured:
+    def plan(self, folder: Path, spec: Mapping[str, Any], expected: Mapping[str, int]) -> Measured:
         """`segsync plan` with the state in `folder`."""
         path = folder / "plan.yaml"
         path.write_text(json.dumps({**spec, "destination": destination(_origin(folder))}))

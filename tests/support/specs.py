@@ -12,6 +12,8 @@ from segsync.errors import Problem, SpecError
 from segsync.model import Segment, Spec
 from segsync.spec import load_spec
 
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "segments.yaml.example"
 ENVIRON = {"MICS_API_TOKEN": "t0ken-canary", "WAREHOUSE_URL": "postgresql://u:pa55-canary@h/db"}
 HEAD = """\
 version: 1
@@ -20,6 +22,21 @@ sources: {warehouse: "${WAREHOUSE_URL}"}
 """
 ONE = HEAD + "segments:\n  one: {query: SELECT 1}\n"
 QUERY = "query: SELECT 1"
+FULL = """\
+version: 1
+destination: {datamart_id: "1509", api_token: "${MICS_API_TOKEN}"}
+sources:
+  warehouse: "${WAREHOUSE_URL}"
+defaults: {source: warehouse}
+segments:
+  one:
+    query: SELECT id, total FROM t WHERE total > 1 AND x = :a
+    params: {a: 1}
+    expiration: 30d
+    data_bag: [total]
+    guard: {max_removed: 30%}
+removed: {old: delete}
+"""
 
 
 def with_segment(keys: str) -> str:

@@ -1,0 +1,111 @@
+"""What an apply did, as text."""
+
+from __future__ import annotations
+
+from segsync.render import figures
+from segsync.render.lines import EMPTY, Line, Span, Style, left, line, right, wrapped
+from segsync.render.printable import printable, shorten, width
+from segsync.report import Exit, Report, RunReport, SegmentOutcome
+
+_HEADINGS = ("confirmed", "rejected", "unknown", "unsent")
+
+
+def report_text(report: Report, *, columns: int) -> list[Line]:
+    """The outcome by segment, how long it took, under which ids, and what to do next."""
+    rows: list[Line] = []
+    if report.recovered:
+        rows += _run(report.recovered, columns, "Recovered an earlier run")
+    if report.run:
+        rows += _run(report.run, columns, "Applied")
+    if not report.agreed:
+        rows += [EMPTY, line(Span("Nothing was sent.", Style.STRONG))]
+    return rows + [
+        item
+        for sentence in next_steps(report)
+        for item in wrapped(sentence, columns, indent="  ", first="→ ", style=Style.STRONG)
+    ]
+
+
+def next_steps(report: Report) -> list[str]:
+    """What the reader has to do after this apply, if anything."""
+    steps = []
+    run = report.run or report.recovered
+    if run and run.outcome.unknown:
+        steps.append(
+            "Run `segsync apply` again: it says once more what is in doubt, which does no harm."
+        )
+    if run and run.outcome.unsent:
+        steps.append("Run `segsync apply` again when the cause is gone: nothing is lost.")
+    if run and run.outcome.rejected:
+        steps.append(
+            "`segsync state rejects` names the reasons. Later runs try these commands again, "
+            "with growing pauses."
+        )
+    if report.exit is Exit.REFUSED:
+        steps.append("Blocked segments were left out: see the plan above.")
+    return steps
+
+
+def _run(run: RunReport, columns: int, title: str) -> list[Line]:
+    outcome = run.outcome
+    parts = [
+        f"{number:,} {word}"
+        for word, number in (
+            ("confirmed", outcome.confirmed),
+            ("rejected", outcome.rejected),
+            ("of unknown outcome", outcome.unknown),
+            ("not sent", outcome.unsent),
+        )
+        if number or word == "confirmed"
+    ]
+    clean = not (outcome.rejected or outcome.unknown or outcome.unsent)
+    style = Style.GOOD if clean else Style.WARNING
+    headline = f"{title}: {', '.join(parts)} in {figures.seconds(run.seconds)}."
+    return [
+        EMPTY,
+        *(_table(run.segments, columns) if run.segments else []),
+        *wrapped(headline, columns, style=style),
+        *_ids(run),
+        *(item for text in _problems(run) for item in wrapped(text, columns, indent="  ", first="! ")),
+    ]
+
+
+def _problems(run: RunReport) -> list[str]:
+    texts = [printable(text) for text in run.problems]
+    if run.outcome.given_up:
+        texts.append(
+            f"{figures.plural(run.outcome.given_up, 'command')} taken as confirmed although some "
+            "of them failed: the platform did not say which, three times"
+        )
+    return texts
+
+
+def _ids(run: RunReport) -> list[Line]:
+    executions = [part.execution_id for part in run.parts if part.execution_id]
+    if run.import_id is None:
+        return []
+    label = "execution" if len(executions) == 1 else "executions"
+    ids = f"import {run.import_id}" + (f", {label} {', '.join(executions)}" if executions else "")
+    return [line(Span(printable(f"{run.reference}: {ids}"), Style.DIM))]
+
+
+def _table(segments: tuple[SegmentOutcome, ...], columns: int) -> list[Line]:
+    listed = [(s.name, (s.confirmed, s.rejected, s.unknown, s.unsent)) for s in segments]
+    names = [printable(name) for name, _ in listed]
+    widths = [
+        max([width(heading), *(len(f"{numbers[index]:,}") for _, numbers in listed)])
+        for index, heading in enumerate(_HEADINGS)
+    ]
+    longest = max([width("segment"), *map(width, names)])
+    name_width = min(longest, max(16, columns - sum(widths) - 2 * len(widths)))
+    heading = left("segment", name_width) + "".join(
+        "  " + right(text, cell) for text, cell in zip(_HEADINGS, widths, strict=True)
+    )
+    rows = [line(Span(heading, Style.STRONG))]
+    for name, (_, numbers) in zip(names, listed, strict=True):
+        cells = [
+            "  " + right(f"{number:,}" if number else "–", cell)
+            for number, cell in zip(numbers, widths, strict=True)
+        ]
+        rows.append(line(left(shorten(name, name_width), name_width), *cells))
+    return rows

@@ -1,0 +1,85 @@
+"""A process that dies, without a process: what was on disk at that moment is all that is left."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segsync.destination import Destination, DocumentImport, Execution, SegmentLookup
+from segsync.model import Address
+from tests.support.world import World
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing of the product may catch it and go on."""
+
+
+class Dying:
+    """A destination during whose use the process dies, at the `at`-th moment.
+
+    There are two moments for each request: before it has left, and after its answer has come.
+    What the product does while the exception unwinds it is undone by `restore`.
+    """
+
+    def __init__(self, inner: Destination, folder: Path, at: int) -> None:
+        self._inner = inner
+        self._folder = folder
+        self._image = folder.with_name("image")
+        self._left = at
+        self.died = False
+
+    def look_up_segment(self, address: Address) -> SegmentLookup:
+        return self._request(self._inner.look_up_segment, address)
+
+    def create_import(self, reference: str) -> DocumentImport:
+        return self._request(self._inner.create_import, reference)
+
+    def find_imports(self, prefix: str) -> list[DocumentImport]:
+        return self._request(self._inner.find_imports, prefix)
+
+    def upload(self, document_import: str, payload: Path) -> Execution:
+        return self._request(self._inner.upload, document_import, payload)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        return self._request(self._inner.list_executions, document_import)
+
+    def fetch_error_file(self, uri: str, into: Path) -> None:
+        self._request(self._inner.fetch_error_file, uri, into)
+
+    def _request(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        self._moment()
+        answer = method(*arguments)
+        self._moment()
+        return answer
+
+    def _moment(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            shutil.copytree(self._folder, self._image)
+            self.died = True
+            raise Killed
+
+    def restore(self) -> None:
+        """Put back what was on disk when the process died."""
+        shutil.rmtree(self._folder)
+        self._image.rename(self._folder)
+
+
+def apply_until_killed(world: World, at: int, **options: Any) -> bool:
+    """An apply that dies at the `at`-th moment; False if it had ended before."""
+    made: list[Dying] = []
+
+    def dying(destination: Destination) -> Dying:
+        made.append(Dying(destination, world.state.parent, at))
+        return made[0]
+
+    world.wrap = dying
+    try:
+        world.apply(**options)
+    except Killed:
+        made[0].restore()
+    finally:
+        world.wrap = lambda destination: destination
+    return bool(made) and made[0].died

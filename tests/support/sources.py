@@ -1,0 +1,134 @@
+"""Databases as sources: filled by their own drivers, read through every lane."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import duckdb
+
+from segsync.model import Address, ParamValue, Segment
+from segsync.secret import Secret
+from segsync.source import INVALID, QueryResult, Source, open_source
+
+PLACE = "segments.yaml:7:5"
+
+
+def segment(query: str, *bag: str, params: dict[str, ParamValue] | None = None) -> Segment:
+    """A segment with this query, and `bag` under `data_bag:`."""
+    return Segment(
+        name="people",
+        address=Address("segment_technical_name", "people"),
+        source="warehouse",
+        query=query,
+        place="segments.yaml:5:3",
+        query_place=PLACE,
+        params=params,
+        data_bag=bag,
+    )
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database and the lane by which it is read."""
+
+    dialect: Literal["sqlite", "postgresql", "mariadb", "duckdb"]
+    url: str
+    lane: Literal["auto", "dbapi"]
+
+    def open(self, parallelism: int = 4) -> Source:
+        """The database as a source."""
+        return open_source("warehouse", Secret(self.url), lane=self.lane, parallelism=parallelism)
+
+    def write(self, *statements: str) -> None:
+        """Run statements as somebody who may write, and commit them."""
+        with contextlib.closing(self.connect()) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+            connection.commit()
+
+    def connect(self) -> Any:
+        """A connection of the database's own driver."""
+        parts = urlsplit(self.url)
+        match self.dialect:
+            case "sqlite":
+                import sqlite3
+
+                return sqlite3.connect(parts.path.removeprefix("/"))
+            case "duckdb":
+                return duckdb.connect(parts.path.removeprefix("/"))
+            case "postgresql":
+                import psycopg
+
+                return psycopg.connect(self.url)
+            case "mariadb":
+                import pymysql
+
+                return pymysql.connect(
+                    host=parts.hostname,
+                    port=parts.port or 0,
+                    user=parts.username,
+                    password=parts.password or "",
+                    database=parts.path.removeprefix("/"),
+                )
+
+
+def rows(result: QueryResult) -> list[dict[str, Any]]:
+    """All rows as the engine sees them: data bag values as JSON, no INVALID where a row is fine."""
+    bag = {name.lower() for name in result.segment.data_bag}
+    select = ", ".join(
+        f'{column.json_sql if column.name in bag else quoted(column.name)} AS {quoted(column.name)}'
+        for column in result.columns
+    )
+    reader = result.batches()
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'Asia/Tokyo'")
+        connection.register("result", reader)
+        cursor = connection.execute(f"SELECT {select} FROM result")
+        names = [entry[0] for entry in cursor.description or ()]
+        found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for row in found:
+        for name in bag & row.keys():
+            assert row[name] is None or json.loads(row[name]) is not NotImplemented
+        if row[INVALID] is None:
+            del row[INVALID]
+    return found
+
+
+def quoted(name: str) -> str:
+    """A quoted SQL name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def read(source: Source, query: str, *bag: str, **options: Any) -> list[dict[str, Any]]:
+    """The rows of `query`."""
+    with source.read(segment(query, *bag, **options)) as result:
+        try:
+            return rows(result)
+        except duckdb.Error:
+            result.raise_for_failure()
+            raise
+
+
+def drain(result: QueryResult) -> int:
+    """Read everything, keep nothing; the number of rows."""
+    return sum(batch.num_rows for batch in result.batches())
+
+
+@contextlib.contextmanager
+def opened(database: Database, *statements: str) -> Iterator[Source]:
+    """The database as a source, after `statements`."""
+    database.write(*statements)
+    with database.open() as source:
+        yield source
+
+
+def temporary_file(directory: Path, dialect: str) -> Path:
+    """Where a database that is a file lives in a test."""
+    return directory / f"a database.{dialect}"

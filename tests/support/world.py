@@ -1,0 +1,383 @@
+"""A whole world on a fake clock: a shop's database, a spec, a state file, and the platform.
+
+Everything between them is the real code: the spec is loaded from YAML, the queries run on SQLite,
+and the destination speaks HTTP to the emulator over a socket. Only time is ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segsync import reconcile
+from segsync.destination import Destination
+from segsync.emulator import Behaviour, Emulator, EmulatorServer
+from segsync.emulator.people import Identifier
+from segsync.emulator.world import Upload
+from segsync.exchange import Limits
+from segsync.mediarithmics import Mediarithmics
+from segsync.model import Spec
+from segsync.plan import Plan
+from segsync.planning import Planned, PlanOptions
+from segsync.progress import Silent
+from segsync.reconcile import Applying
+from segsync.report import Report
+from segsync.sending import Timing
+from segsync.spec import load_spec
+from segsync.state import PartStatus, RunStatus, hold, open_state
+
+TOKEN = "canary-token-5f3a9c"
+START_MS = 1_790_000_000_000
+TEXT_COLUMNS = (
+    "user_account_id",
+    "compartment_id",
+    "email_hash",
+    "user_agent_id",
+    "email",
+    "data_bag",
+)
+COLUMNS = (*TEXT_COLUMNS, "expiration_ts", "total")
+Row = Sequence[Any]
+
+
+class WorldClock:
+    """The emulator's clock as everybody's: sleeping moves it, and nothing else does."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._slept = 0.0
+
+    def now_ms(self) -> int:
+        return self._emulator.now_ms()
+
+    def monotonic(self) -> float:
+        return self._slept
+
+    def sleep(self, seconds: float) -> None:
+        self._slept += seconds
+        self._emulator.advance(seconds=seconds)
+
+
+class Said(Silent):
+    """Remembers what the user is told."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+
+@dataclass
+class Table:
+    """What a segment's query returns, and the keys of the segment in the spec."""
+
+    columns: tuple[str, ...]
+    keys: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+
+
+Wrap = Callable[[Destination], Destination]
+
+
+class World:
+    """Segments with their rows, and what one does with segsync."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        behaviour: Behaviour | None = None,
+        url: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.emulator = Emulator(
+            token=TOKEN, seed=seed, behaviour=behaviour, frozen_at_ms=START_MS
+        )
+        self.clock = WorldClock(self.emulator)
+        self.tables: dict[str, Table] = {}
+        self.removed: dict[str, str] = {}
+        self.destination: dict[str, Any] = {}
+        self.timing = Timing()
+        self.limits = Limits()
+        self.said = Said()
+        self.lineage: str | None = None
+        self.wrap: Wrap = lambda destination: destination
+        self.uploads: list[str] = []
+        self._stack = ExitStack()
+        self._stack.callback(self.emulator.close)
+        self.server = self._stack.enter_context(EmulatorServer(self.emulator))
+        self.url = url or self.server.url
+        self._shop = sqlite3.connect(self.folder / "shop.db")
+        self._stack.callback(self._shop.close)
+        self.emulator.on_upload(self._check_journal)
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # ---------------------------------------------------------------- what there is
+
+    def define(
+        self, name: str, *columns: str, rows: Sequence[Row] = (), **keys: Any
+    ) -> None:
+        """A segment of the spec, on the platform too, whose query returns these columns.
+
+        `keys` are the segment's in the spec. Without columns it is one of accounts.
+        """
+        self._make_segment(name, keys.get("segment_id"))
+        chosen = columns or ("user_account_id",)
+        if "total" in chosen:
+            keys = {"data_bag": ["total"], **keys}
+        self.tables[name] = Table(chosen, keys)
+        self.fill(name, rows)
+
+    def _make_segment(self, name: str, identifier: str | None) -> None:
+        there = self.emulator.world.segments.by_id.values()
+        if identifier is None and name not in {segment.technical_name for segment in there}:
+            self.emulator.add_segment(name)
+        elif identifier is not None and identifier not in {segment.id for segment in there}:
+            self.emulator.add_segment(None, id=identifier)
+
+    def drop(self, name: str, members: str | None = None) -> None:
+        """Take a segment out of the spec; `members` puts it under `removed:`."""
+        del self.tables[name]
+        if members:
+            self.removed[name] = members
+
+    def fill(self, name: str, rows: Sequence[Row]) -> None:
+        """What the segment's query returns from now on. A text is a row of one account."""
+        table = self.tables[name]
+        table.rows = [(row,) if isinstance(row, str) else tuple(row) for row in rows]
+        columns = ", ".join(
+            f'"{name}" {"INTEGER" if name in ("total", "expiration_ts") else "TEXT"}'
+            for name in table.columns
+        )
+        with self._shop:
+            self._shop.execute(f'DROP TABLE IF EXISTS "{name}"')
+            self._shop.execute(f'CREATE TABLE "{name}" (row_number INTEGER PRIMARY KEY, {columns})')
+            marks = ", ".join("?" * len(table.columns))
+            self._shop.executemany(
+                f'INSERT INTO "{name}" VALUES (NULL, {marks})', table.rows
+            )
+
+    def accounts(self, name: str, *identifiers: str) -> None:
+        """The segment's query returns these accounts."""
+        self.fill(name, identifiers)
+
+    @property
+    def state(self) -> Path:
+        """The state file."""
+        return self.folder / ".segsync" / "state.db"
+
+    @property
+    def spec(self) -> Spec:
+        """The spec, written and loaded anew."""
+        path = self.folder / "segments.yaml"
+        path.write_text(json.dumps(self._document(), ensure_ascii=False))
+        return load_spec(path, {"TOKEN": TOKEN})
+
+    def _document(self) -> dict[str, Any]:
+        destination = {"datamart_id": "1509", "api_token": "${TOKEN}", "api_url": self.url}
+        return {
+            "version": 1,
+            "destination": destination | self.destination,
+            "sources": {"shop": "sqlite:///shop.db"},
+            "segments": {
+                name: {"query": self._query(name, table), **table.keys}
+                for name, table in self.tables.items()
+            },
+            "removed": self.removed,
+        }
+
+    def _query(self, name: str, table: Table) -> str:
+        columns = ", ".join(f'"{column}"' for column in table.columns)
+        return f'SELECT {columns} FROM "{name}" ORDER BY row_number'
+
+    def advance(self, **amount: float) -> None:
+        """Move everybody's time."""
+        self.emulator.advance(**amount)
+
+    # ---------------------------------------------------------------- what one does
+
+    @contextmanager
+    def planned(self, **options: Any) -> Iterator[Planned]:
+        """A plan, and its engine while the context is open."""
+        with reconcile.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned:
+            yield planned
+
+    def plan(self, **options: Any) -> Plan:
+        """A plan, as a value."""
+        with self.planned(**options) as planned:
+            return planned.plan
+
+    def apply(
+        self,
+        *,
+        assume_finished: bool = False,
+        confirm: Callable[[Plan], bool] = lambda _plan: True,
+        **options: Any,
+    ) -> Report:
+        """One apply, as the command line does it. `options` are those of a plan."""
+        spec = self.spec
+        with (
+            hold(spec.state, "apply"),
+            reconcile.writing_state(spec) as state,
+            self.connected(spec) as destination,
+        ):
+            self.lineage = self.lineage or state.identity.lineage
+            applying = Applying(
+                self.wrap(destination),
+                self.clock,
+                confirm,
+                self.said,
+                self.timing,
+                assume_finished=assume_finished,
+            )
+            return reconcile.apply(spec, state, PlanOptions(**options), applying)
+
+    def connected(self, spec: Spec) -> AbstractContextManager[Mediarithmics]:
+        """The platform as segsync sees it."""
+        return Mediarithmics(
+            spec.destination, self.clock, lambda: 0.5, limits=self.limits, notify=self.said.say
+        )
+
+    def settle(self, applies: int = 2, **options: Any) -> Report:
+        """Apply without faults until nothing is left to be done; that must take one apply, or as
+        many as are named here."""
+        self.emulator.faults.clear()
+        self.wrap = lambda destination: destination
+        for _ in range(applies):
+            report = self.apply(**options)
+            if not self.plan(**options).changes_something:
+                return report
+        raise AssertionError(f"not settled after {applies} applies: {self.plan(**options).totals}")
+
+    # ---------------------------------------------------------------- what must be true
+
+    def expected(self, name: str) -> dict[Identifier, str | None]:
+        """The members that the segment's rows ask for, with their data bags."""
+        table = self.tables[name]
+        default = table.keys.get("compartment_id")
+        found = {}
+        for row in table.rows:
+            values = dict(zip(table.columns, row, strict=True))
+            if 0 < (values.get("expiration_ts") or 0) <= self.clock.now_ms():
+                continue
+            found[self._identifier(values, default, table)] = _bag(values, table)
+        return found
+
+    def _identifier(
+        self, values: Mapping[str, Any], compartment: str | None, table: Table
+    ) -> Identifier:
+        if values.get("email_hash") is not None:
+            return self.emulator.email(values["email_hash"])
+        if values.get("user_agent_id") is not None:
+            return self.emulator.agent(values["user_agent_id"])
+        if values.get("email") is not None:
+            text = values["email"].strip().lower().encode()
+            return self.emulator.email(hashlib.new(table.keys["hash_email"], text).hexdigest())
+        return self.emulator.account(
+            values["user_account_id"], values.get("compartment_id") or compartment
+        )
+
+    def members(self, name: str) -> dict[Identifier, str | None]:
+        """The members that the platform has, with their data bags."""
+        table = self.tables.get(name)
+        where = table.keys.get("segment_id", name) if table else name
+        return {who: member.data_bag for who, member in self.emulator.members(where).items()}
+
+    def _check_journal(self, upload: Upload) -> None:
+        """What must be durable when the first byte has arrived: asserted by the receiver."""
+        with _opened(self.state) as state:
+            run = state.open_run()
+            assert run is not None, "an upload without an open run"
+            assert run.reference == upload.import_name
+            assert run.import_id == upload.import_id
+            [part] = [part for part in run.parts if part.sha256 == upload.sha256]
+            assert part.size == upload.size
+            assert part.status is PartStatus.SENDING
+            with state.changes() as changes:
+                lines = [line for batch in changes for line in batch.column("line").to_pylist()]
+            assert set(range(part.first, part.last + 1)) <= set(lines)
+        self.uploads.append(upload.sha256)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    state = open_state(path, read_only=True)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+def _bag(values: Mapping[str, Any], table: Table) -> str | None:
+    if "data_bag" in table.columns:
+        return values["data_bag"] and canonical(json.loads(values["data_bag"]))
+    names = table.keys.get("data_bag")
+    return canonical({name: values[name] for name in names}) if names else None
+
+
+def canonical(bag: Mapping[str, Any]) -> str:
+    """A data bag as it must stand in a command: keys sorted, no spaces."""
+    return json.dumps(bag, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def assert_sound(world: World, *, converged: bool = True) -> None:
+    """Everything that must be true between two commands, whatever went wrong before.
+
+    `converged` asserts too that the platform has exactly the members that the queries return.
+    """
+    assert not world.emulator.crashes, world.emulator.crashes
+    assert world.emulator.max_in_flight <= 1
+    assert_private(world)
+    if world.state.exists():
+        assert_counted(world)
+    plan = world.plan(allowed=tuple(world.tables))
+    for segment in plan.segments:
+        segment.counts.check()
+    if not converged:
+        return
+    assert not world.emulator.refused, world.emulator.refused
+    for name in world.tables:
+        assert world.members(name) == world.expected(name), name
+    assert not plan.changes_something, plan.totals
+    assert plan.open_run is None
+
+
+def assert_counted(world: World) -> None:
+    """Serials count the closed runs without a gap; the lineage never changes."""
+    with _opened(world.state) as state:
+        assert state.identity.lineage == (world.lineage or state.identity.lineage)
+        runs = state.last_runs(1_000_000)
+        closed = [run.serial for run in runs if run.status is not RunStatus.OPEN]
+        assert closed == list(range(state.identity.serial, 0, -1))
+        for run in runs:
+            if run.status is not RunStatus.OPEN:
+                decided = run.confirmed + run.rejected + run.unknown + run.unsent
+                assert decided == run.commands, run
+        state.check_whole()
+
+
+def assert_private(world: World) -> None:
+    """No file that others may read, none left behind, and no secret in any."""
+    if not world.state.exists():
+        return
+    assert stat.S_IMODE(world.state.parent.stat().st_mode) == 0o700
+    for path in world.state.parent.rglob("*"):
+        assert path.name in ("state.db", "state.db.lock"), f"left behind: {path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    for path in world.folder.rglob("*"):
+        if path.is_file():
+            assert TOKEN.encode() not in path.read_bytes(), path

@@ -1,0 +1,288 @@
+"""What the platform refuses stays visible and is tried again; what it does not name is said again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync.report import Exit, Report
+from segsync.state import Reject, open_state
+from tests.support.world import World, assert_sound
+
+NAMING = ("json_flat", "json_nested", "csv", "input_lines", "identifiers")
+NAMELESS = ("json_line_number", "text", "missing", "empty", "garbage", "expired", "half")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+def rejects_of(world: World) -> list[Reject]:
+    state = open_state(world.state, read_only=True)
+    try:
+        return state.rejects(1000)
+    finally:
+        state.close()
+
+
+def figures(report: Report) -> tuple[int, int, int, int]:
+    assert report.run is not None
+    outcome = report.run.outcome
+    return outcome.confirmed, outcome.rejected, outcome.unknown, outcome.given_up
+
+
+def heal(world: World) -> None:
+    """The platform accepts everything from now on, and all pauses have passed."""
+    world.emulator.accept_all()
+    world.advance(days=8)
+    world.settle()
+    world.emulator.refused.clear()
+    assert_sound(world)
+    assert not rejects_of(world)
+
+
+@pytest.mark.parametrize("shape", NAMING)
+@pytest.mark.parametrize("bag", [False, True])
+def test_rejects_that_an_error_file_names_are_kept_and_the_rest_is_confirmed(
+    world: World, shape: Any, bag: bool
+) -> None:
+    world.emulator.behave(error_file=shape)
+    columns = ("user_account_id", "total") if bag else ("user_account_id",)
+    rows = [(f"customer-{n}", n) if bag else (f"customer-{n}",) for n in range(20)]
+    world.define("vip", *columns, rows=rows)
+    bad = {f"customer-{n}" for n in (0, 7, 19)}
+    world.emulator.reject([world.emulator.account(name) for name in bad], "no such customer")
+    report = world.apply()
+    assert report.exit is Exit.REJECTED
+    assert figures(report) == (17, 3, 0, 0)
+    kept = rejects_of(world)
+    assert {item.identifier for item in kept} == bad
+    assert {item.attempts for item in kept} == {1}
+    if shape not in ("input_lines", "identifiers"):
+        assert all("no such customer" in item.reason for item in kept)
+    assert not any(item.identifier in item.reason for item in kept)
+    assert report.run is not None
+    assert report.run.segments[0].rejected == 3
+    assert_sound(world, converged=False)
+    heal(world)
+
+
+@pytest.mark.parametrize("shape", NAMELESS)
+def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_after_three_runs(
+    world: World, shape: Any
+) -> None:
+    world.emulator.behave(error_file=shape)
+    world.define("vip", rows=[f"customer-{n}" for n in range(20)])
+    bad = [world.emulator.account(f"customer-{n}") for n in (0, 7, 19)]
+    world.emulator.reject(bad)
+    for _ in range(2):
+        report = world.apply()
+        assert report.exit is Exit.UNKNOWN
+        assert figures(report) == (0, 0, 20, 0)
+        assert world.plan().totals.retry == 20
+        assert_sound(world, converged=False)
+    report = world.apply()
+    assert figures(report) == (20, 0, 0, 20)
+    assert report.run is not None
+    assert report.run.segments[0].confirmed == 20
+    [warning] = [text for text in report.run.problems if "taken as confirmed" in text]
+    assert "20" in warning
+    assert not world.plan().changes_something
+    assert_sound(world, converged=False)
+
+
+@pytest.mark.parametrize("shape", ["json_flat", "missing"])
+def test_platform_that_accepts_in_the_second_run_ends_with_all_members(
+    world: World, shape: Any
+) -> None:
+    world.emulator.behave(error_file=shape)
+    world.define("vip", rows=["a", "b", "c"])
+    world.emulator.reject([world.emulator.account("b")])
+    world.apply()
+    world.emulator.accept_all()
+    world.settle(applies=1)
+    world.emulator.refused.clear()
+    assert_sound(world)
+    assert not rejects_of(world)
+
+
+def test_numbers_of_lines_are_not_taken_for_identifiers(world: World) -> None:
+    world.emulator.behave(error_file="text")
+    world.define("vip", rows=[str(n) for n in range(30)])
+    world.emulator.behave(error_file="csv", error_line_base=0)
+    world.emulator.reject([world.emulator.account("3")])
+    world.emulator.faults.clear()
+    world.apply()
+    assert {item.identifier for item in rejects_of(world)} <= {"3"}
+    world.emulator.accept_all()
+    world.settle()
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
+def test_a_reject_is_tried_again_with_growing_pauses_until_it_is_accepted(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.emulator.reject([world.emulator.account("b")])
+    pauses = []
+    world.apply()
+    for _ in range(6):
+        waited = 0
+        while not world.plan().totals.commands:
+            world.advance(hours=1)
+            waited += 1
+        pauses.append(waited)
+        assert world.apply().exit is Exit.REJECTED
+    assert pauses == [0, 1, 4, 16, 64, 168]
+    assert rejects_of(world)[0].attempts == 7
+    heal(world)
+
+
+def test_a_reject_never_blocks_other_changes(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.emulator.reject([world.emulator.account("b")])
+    for _ in range(3):
+        world.apply()
+    world.accounts("vip", "b", "c")
+    report = world.apply()
+    assert figures(report) == (2, 0, 0, 0)
+    assert world.members("vip").keys() == {world.emulator.account("c")}
+    heal(world)
+
+
+def test_a_changed_member_is_sent_at_once_though_an_earlier_command_was_rejected(
+    world: World,
+) -> None:
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 1)])
+    world.emulator.reject([world.emulator.account("b")])
+    for _ in range(3):
+        world.apply()
+    assert world.plan().totals.commands == 0
+    world.fill("vip", [("a", 1), ("b", 2)])
+    assert world.plan().totals.commands == 1
+    assert world.apply().exit is Exit.REJECTED
+    assert rejects_of(world)[0].attempts == 1
+    heal(world)
+
+
+def test_a_reject_that_nobody_desires_any_more_is_forgotten(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.emulator.reject([world.emulator.account("b")])
+    world.apply()
+    world.accounts("vip", "a")
+    report = world.apply()
+    assert report.plan is not None
+    assert report.plan.totals.commands == 0
+    assert not rejects_of(world)
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
+def test_a_rejected_update_that_is_taken_back_leaves_the_confirmed_member_alone(
+    world: World,
+) -> None:
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 1)])
+    world.apply()
+    world.fill("vip", [("a", 1), ("b", 2)])
+    world.emulator.reject([world.emulator.account("b")])
+    assert world.apply().exit is Exit.REJECTED
+    world.fill("vip", [("a", 1), ("b", 1)])
+    report = world.apply()
+    assert report.plan is not None
+    assert report.plan.totals.commands == 0
+    assert not rejects_of(world)
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
+def test_a_rejected_removal_is_tried_again(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.accounts("vip", "a")
+    world.emulator.reject([world.emulator.account("b")], operations=("DELETE",))
+    assert world.apply().exit is Exit.REJECTED
+    assert world.plan().totals.remove == 1
+    assert world.emulator.is_member("vip", world.emulator.account("b"))
+    heal(world)
+
+
+def test_a_pending_member_is_sent_whatever_was_rejected_before(world: World) -> None:
+    """b: rejected with 1, unknown with 2, desired with 1 again: it may be on the platform with 2."""
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 1)])
+    world.emulator.reject([world.emulator.account("b")])
+    for _ in range(3):
+        world.apply()
+    world.emulator.accept_all()
+    world.emulator.behave(error_file="missing")
+    world.emulator.reject([world.emulator.account("a")])
+    world.fill("vip", [("a", 2), ("b", 2)])
+    assert world.apply().exit is Exit.UNKNOWN
+    world.emulator.accept_all()
+    world.fill("vip", [("a", 1), ("b", 1)])
+    world.settle(applies=1)
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
+def test_rejects_of_several_segments_are_told_apart(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", "user_account_id", rows=["a", "b"], segment_id="500")
+    world.define("mail", "email_hash", rows=["a", "b"])
+
+    def refuse_one(command: Any) -> str | None:
+        return "no" if command.target[1] == "500" and command.identifier.value == "a" else None
+
+    world.emulator.reject_when(refuse_one)
+    report = world.apply()
+    assert figures(report) == (5, 1, 0, 0)
+    assert [(item.segment, item.identifier) for item in rejects_of(world)] == [("reader", "a")]
+    heal(world)
+
+
+def test_bare_identifiers_that_stand_for_several_commands_name_none(world: World) -> None:
+    world.emulator.behave(error_file="identifiers")
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a", "b"])
+
+    def refuse_one(command: Any) -> str | None:
+        return "no" if command.target[1] == "vip" and command.identifier.value == "a" else None
+
+    world.emulator.reject_when(refuse_one)
+    assert figures(world.apply()) == (0, 0, 4, 0)
+    world.emulator.accept_all()
+    world.settle(applies=1)
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("shape", NAMING)
+def test_rejects_with_hostile_texts_are_named_or_everything_stays_pending(
+    world: World, shape: Any
+) -> None:
+    world.emulator.behave(error_file=shape)
+    hostile = ['a"b', "a,b", "a;b", "a\tb", "a\nb", " a ", "{}", '{"a":1}', "é\u2028", "null", "\\"]
+    world.define("vip", rows=[*hostile, "plain"])
+    world.emulator.reject([world.emulator.account(text) for text in hostile], "wrong; very\nwrong")
+    report = world.apply()
+    assert figures(report) in [(1, len(hostile), 0, 0), (0, 0, len(hostile) + 1, 0)]
+    assert {item.identifier for item in rejects_of(world)} <= set(hostile)
+    assert_sound(world, converged=False)
+    heal(world)
+
+
+@pytest.mark.parametrize("share", ["none", "one", "half", "all"])
+@pytest.mark.parametrize("operation", ["UPDATE", "DELETE"])
+def test_any_number_of_commands_may_be_rejected(world: World, share: str, operation: str) -> None:
+    names = [f"u{n}" for n in range(8)]
+    world.define("vip", rows=names, guard={"allow_empty": True})
+    if operation == "DELETE":
+        world.apply()
+        world.accounts("vip")
+    count = {"none": 0, "one": 1, "half": 4, "all": 8}[share]
+    world.emulator.reject([world.emulator.account(name) for name in names[:count]])
+    assert figures(world.apply()) == (8 - count, count, 0, 0)
+    heal(world)

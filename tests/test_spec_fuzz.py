@@ -1,0 +1,164 @@
+"""Whatever a file holds, loading it gives a Spec or a SpecError, soon."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segsync.errors import Problem, SpecError
+from segsync.spec import load_spec, yaml_text
+from tests.support.specs import ENVIRON, EXAMPLE, FULL, HEAD, ONE, SpecFolder
+
+SLOWEST = 2.0
+SEEDS = [
+    EXAMPLE.read_bytes(),
+    FULL.encode(),
+    (ONE + "include: ['**/*.yaml']\n").encode(),
+    (HEAD + "segments: {a: {query_file: q.sql, params: {p: '${X:-1}'}}}\n").encode(),
+]
+FRAGMENTS = [
+    b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\xf0\x9f",
+    b"\xf0\x9f\x98\x80", b"&a ", b"*a", b"<<: ", b"!!str ", b"!", b"---\n", b"...\n", b"? ",
+    b"%YAML 1.1\n", b": ", b"- ", b"{", b"}", b"[", b"]", b"'", b'"', b"|", b">", b"|2-\n", b"\t",
+    b"\r", b"\n", b"#", b" #", b"@",
+    b"${", b"${X}", b"${X:-", b"$${", b"\\u0000", b"\\ud800", b"\\x", b"~", b"null", b"=", b".nan",
+    b"010", b"12:30", b"1e3", b"9" * 5000, b"[" * 3000, b"- " * 50, b"segments:\n", b"  a:\n",
+    b"include: ['a**b', '', '[']\n", b"query: ", b"guard: ", b"30%", b"30d",
+]  # fmt: skip
+KEYS = [
+    "version", "destination", "sources", "state", "defaults", "include", "segments", "removed",
+    "datamart_id", "api_token", "api_url", "format", "ca_file", "proxy", "insecure_http",
+    "execution_max_age", "source", "compartment_id", "expiration", "renew_at", "reassert", "guard",
+    "hash_email", "on_conflict", "invalid_rows", "segment_id", "description", "query", "query_file",
+    "params", "data_bag", "max_removed", "allow_empty", "max_members", "w", "a", "[key]", "no", "5",
+]  # fmt: skip
+VALUES = [
+    "1", "0", "-1", "1.5", "1e3", "true", "no", "null", "~", "", "''", "x", "w", "a b", "30d", "30",
+    "never", "50%", "101%", "sha256", "delete", "keep", "csv", "SELECT 1", "SELECT :a", "q.sql",
+    "../x", "/", "'*'", "'**'", "${X}", "'${X}'", "'${MICS_API_TOKEN}'", "https://a", "http://a",
+    "postgresql://u:p@h/d", "sqlite://", "2024-01-01", "010", "'\\0'", '"\\0"', '"\\e"', "&x y",
+    "*x",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
+    monkeypatch.chdir(tmp_path)
+    folder = SpecFolder(tmp_path)
+    folder.write("q.sql", "SELECT :p")
+    folder.write("more/b.yaml", "segments: {b: {query: SELECT 1}}")
+    return folder
+
+
+def check(folder: SpecFolder, content: bytes) -> bool:
+    """Whether the content is a spec; fails for anything but a Spec or a SpecError."""
+    folder.write("segments.yaml", content)
+    start = time.perf_counter()
+    found: tuple[Problem, ...] = ()
+    try:
+        load_spec(Path("segments.yaml"), ENVIRON | {"X": "value"})
+    except SpecError as error:
+        found = error.problems or (Problem("SpecError without problems", 0, 0, ""),)
+    assert time.perf_counter() - start < SLOWEST
+    for problem in found:
+        assert problem.line >= 1
+        assert problem.column >= 1
+        assert str(problem).isprintable()
+        assert "canary" not in str(problem)
+    return not found
+
+
+def mutated(source: random.Random) -> bytes:
+    raw = bytearray(source.choice(SEEDS))
+    for _ in range(source.choice([1, 1, 2, 4, 20])):
+        at = source.randrange(len(raw))
+        match source.randrange(4):
+            case 0:
+                raw[at:at] = source.choice(FRAGMENTS)
+            case 1:
+                del raw[at : at + source.choice([1, 2, 10])]
+            case 2:
+                raw[at] = source.randrange(256)
+            case _:
+                start = source.randrange(len(raw))
+                raw[at:at] = raw[start : start + source.choice([5, 40, 200])]
+        raw = raw or bytearray(b" ")
+    return bytes(raw)
+
+
+def flow(source: random.Random, depth: int) -> str:
+    """A random YAML value in flow style: mostly known keys, mostly wrong values."""
+    kind = source.random() if depth < 4 else 1.0
+    if kind < 0.5:
+        keys = source.choices(KEYS, k=source.randrange(6))
+        return "{" + ", ".join(f"{key}: {flow(source, depth + 1)}" for key in keys) + "}"
+    if kind < 0.6:
+        return "[" + ", ".join(flow(source, depth + 1) for _ in range(source.randrange(4))) + "]"
+    return source.choice(VALUES)
+
+
+def generated(source: random.Random) -> bytes:
+    keys = source.sample(KEYS[:8], k=source.randrange(1, 9))
+    body = "".join(f"{key}: {flow(source, 1)}\n" for key in keys)
+    return ((HEAD if source.random() < 0.5 else "") + body).encode()
+
+
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_mutated_specs(folder: SpecFolder, monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
+    monkeypatch.setattr(yaml_text, "_LOADER", getattr(yaml, loader))
+    source = random.Random(f"mutations {loader}")
+    count = 2000 if loader == "CSafeLoader" else 300
+    accepted = sum(check(folder, mutated(source)) for _ in range(count))
+    assert 0 < accepted < count
+
+
+def test_generated_specs(folder: SpecFolder) -> None:
+    source = random.Random("grammar")
+    for _ in range(500):
+        check(folder, generated(source))
+
+
+MEBIBYTE = 1024 * 1024
+LARGE = {
+    "brackets": "[" * MEBIBYTE,
+    "dashes": "- " * (MEBIBYTE // 2),
+    "questions": "? " * (MEBIBYTE // 2),
+    "anchors": "- &a x\n" * (MEBIBYTE // 7),
+    "keys": ONE + "".join(f"k{n}: 1\n" for n in range(90_000)),
+    "repeated": ONE + "  one: {query: SELECT 1}\n" * 40_000,
+    "unknown params": HEAD + "segments:\n a:\n  query: SELECT :p\n  params:\n"
+    + "".join(f"   k{n}: 1\n" for n in range(80_000)),
+    "semicolons": HEAD + "segments:\n a:\n  query: SELECT 1" + ";" * 900_000,
+    "references": ONE + 'state: "' + "${X_1}" * 150_000 + '"\n',
+    "digits": ONE + "state: " + "9" * 900_000,
+    "sexagesimal": ONE + "state: 1" + ":59" * 300_000,
+    "patterns": ONE + "include: [" + "'x*', " * 100_000 + "]\n",
+    "spaces": ONE + "state: x" + " " * 900_000 + "#\n",
+    "url": HEAD.replace("${WAREHOUSE_URL}", "a://" + "x:y@" * 200_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_mebibyte_of_anything_is_read_or_refused_soon(folder: SpecFolder, name: str) -> None:
+    check(folder, LARGE[name].encode()[:MEBIBYTE])
+
+
+def test_five_hundred_segments_load_in_a_blink(folder: SpecFolder) -> None:
+    """Measured at 0.08 s; the bound leaves room for a busy machine."""
+    segments = "".join(
+        f"  segment_number_{n}:\n    description: Number {n}\n    query: |\n"
+        f"      SELECT customer_id AS user_account_id, total FROM totals -- {n}\n"
+        f"      WHERE total > :threshold\n    params: {{threshold: {n}}}\n    data_bag: [total]\n"
+        for n in range(500)
+    )
+    folder.write("segments.yaml", HEAD + "segments:\n" + segments)
+    durations = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert len(folder.load().segments) == 500
+        durations.append(time.perf_counter() - start)
+    assert min(durations) < 0.3
