@@ -37,6 +37,7 @@ class Circumstances:
     now_ms: int
     certain_after_ms: int
     check_digests: bool
+    only_keyspaces: Mapping[int, int]
     pending: frozenset[int]
     rejected: frozenset[int]
     allowed: frozenset[str]
@@ -128,12 +129,13 @@ def _load_desired(around: Circumstances, selected: Selected, source: Source) -> 
 
 def _load_snapshot(around: Circumstances, number: int, known: StateSegment | None) -> SnapshotFacts:
     with ExitStack() as stack:
-        members = stack.enter_context(around.state.members(number))
+        only = around.only_keyspaces.get(number)
+        members = stack.enter_context(around.state.members(number, only))
         pending = (
             stack.enter_context(around.state.pending(number)) if number in around.pending else None
         )
         try:
-            facts = around.engine.load_snapshot(number, members, pending, around.now_ms)
+            facts = around.engine.load_snapshot(number, members, only, pending, around.now_ms)
         except EngineError as error:
             around.state.raise_if_damage(error.message)
             raise

@@ -70,7 +70,7 @@ class Judging:
             return replace(part, status=PartStatus.CONFIRMED)
         self.problems.append(
             f"execution {execution.id}: {_figures(execution)} of {part.last - part.first + 1:,} "
-            "commands, and they cannot be told apart: all of them will be sent again"
+            "commands, and which of them failed cannot be told"
         )
         return replace(part, status=PartStatus.UNATTRIBUTED)
 

@@ -131,6 +131,7 @@ class Planner:
             now_ms=self.now_ms,
             certain_after_ms=LAPSE_MARGIN_MS + state.longest_run_ms(),
             check_digests=engine.digest_probe() == state.identity.digest_probe,
+            only_keyspaces=state.only_keyspaces(),
             pending=frozenset(state.pending_counts()),
             rejected=state.rejected_segments(),
             allowed=frozenset(self.options.allowed),

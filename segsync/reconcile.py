@@ -183,9 +183,12 @@ def _refresh_digests(state: State, engine: Engine) -> None:
     if probe == state.identity.digest_probe:
         return
     digests = {}
+    only_keyspaces = state.only_keyspaces()
     for segment in state.segments():
-        with state.members(segment.number) as members:
-            digests[segment.number] = engine.load_snapshot(segment.number, members, None, 0).digest
+        only = only_keyspaces.get(segment.number)
+        with state.members(segment.number, only) as members:
+            facts = engine.load_snapshot(segment.number, members, only, None, 0)
+        digests[segment.number] = facts.digest
         engine.release(segment.number)
     state.replace_digests(digests, probe)
 
@@ -232,7 +235,7 @@ def _run(planned: Planned, state: State, applying: Applying) -> RunReport:
         report = _close(state, engine, run, judging, parts, sending, planned)
     return replace(
         report,
-        segments=segment_outcomes(plan, parts, rejected),
+        segments=segment_outcomes(plan, parts, rejected, report.outcome),
         seconds=applying.clock.monotonic() - started,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -93,18 +94,21 @@ def _run_exits(outcome: Outcome) -> set[Exit]:
 
 
 def segment_outcomes(
-    plan: Plan, parts: tuple[PartRecord, ...], rejected: dict[int, int]
+    plan: Plan, parts: tuple[PartRecord, ...], rejected: Mapping[int, int], outcome: Outcome
 ) -> tuple[SegmentOutcome, ...]:
     """Split a run's outcome by segment: each segment has known lines, each part a known fate."""
+    given_up = outcome.given_up_in
     return tuple(
-        _segment_outcome(item, plan, parts, rejected.get(item.number, 0))
+        _segment_outcome(
+            item, plan, parts, rejected.get(item.number, 0), given_up.get(item.number, 0)
+        )
         for item in plan.segments
         if any(span.segment == item.number for span in plan.ranges)
     )
 
 
 def _segment_outcome(
-    item: SegmentPlan, plan: Plan, parts: tuple[PartRecord, ...], rejected: int
+    item: SegmentPlan, plan: Plan, parts: tuple[PartRecord, ...], rejected: int, given_up: int
 ) -> SegmentOutcome:
     lines = dict.fromkeys(PartStatus, 0)
     for span in plan.ranges:
@@ -115,8 +119,8 @@ def _segment_outcome(
             lines[part.status] += max(0, shared)
     return SegmentOutcome(
         name=item.name,
-        confirmed=lines[PartStatus.CONFIRMED] - rejected,
+        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up,
         rejected=rejected,
-        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED],
+        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up,
         unsent=lines[PartStatus.UNSENT],
     )

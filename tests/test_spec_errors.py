@@ -370,6 +370,15 @@ def test_problems_end_at_a_hundred(folder: SpecFolder) -> None:
     assert "too many problems" in str(problems[-1]) or "too many problems" in str(problems[-2])
 
 
+def test_too_many_params_and_columns_are_refused(folder: SpecFolder) -> None:
+    params = ", ".join(f"p{n}: 1" for n in range(101))
+    problem = folder.problem(with_segment(f"query: SELECT 1\nparams: {{{params}}}"))
+    assert "7:13: `params` has more than 100 entries" in problem
+    columns = ", ".join(f"c{n}" for n in range(1001))
+    problem = folder.problem(with_segment(f"{QUERY}\ndata_bag: [{columns}]"))
+    assert "7:15: `data_bag` has more than 1000 entries" in problem
+
+
 def test_long_and_unprintable_texts_are_shown_short_and_escaped(folder: SpecFolder) -> None:
     problem = folder.problem(ONE + '"\\e[31m' + "x" * 500 + '": 1\n')
     assert "`\\x1b[31mxxx" in problem

@@ -234,6 +234,14 @@ def test_too_many_patterns_and_files_are_refused(folder: SpecFolder) -> None:
     assert "more than 1000 files" in folder.problem(including("many/*.yaml"))
 
 
+def test_too_many_segments_are_refused(folder: SpecFolder) -> None:
+    for part in range(3):
+        names = (f"s{part}_{number}" for number in range(4000))
+        body = "".join(f" {name}: {{query: SELECT 1}}\n" for name in names)
+        folder.write(f"many/{part}.yaml", f"segments:\n{body}")
+    assert "many/2.yaml:2001:2: more than 10000 segments" in folder.problem(including("many/*"))
+
+
 def test_a_deleted_working_directory_is_no_crash(
     folder: SpecFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

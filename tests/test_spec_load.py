@@ -395,6 +395,8 @@ def test_a_folder_or_a_pipe_is_no_spec(folder: SpecFolder) -> None:
     (folder.path / "segments.yaml").mkdir()
     with pytest.raises(UsageError):
         folder.load()
+    with pytest.raises(UsageError, match="Not a directory"):
+        load_spec(folder.write("file", "x") / "segments.yaml", ENVIRON)
     os.mkfifo("pipe")
     with pytest.raises(UsageError, match="not a file"):
         load_spec(Path("pipe"), ENVIRON)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segsync.demo.folder import DATAMART, PLATFORM, TOKEN, lay_out, prepare_folder
 from segsync.demo.stage import Stage, Unexpected
-from segsync.demo.story import NOW, tell
+from segsync.demo.story import DAYS_LATER, tell
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 
 DEFAULT_FOLDER = Path("segsync-demo")
@@ -30,7 +30,7 @@ def run(folder: Path | None, serve: bool, say: Callable[[str], None]) -> int:  #
     )
     try:
         with EmulatorServer(emulator) as server:
-            lay_out(chosen, server.url, NOW)
+            lay_out(chosen, server.url, DAYS_LATER)
             return _tell(Stage(chosen, emulator, say), server.url, serve)
     finally:
         emulator.close()
@@ -60,7 +60,7 @@ def go_on(stage: Stage, url: str, serve: bool) -> None:
     if not serve:
         say(f"  segsync emulator --port {url.rpartition(':')[2]} --data {PLATFORM} &")
     say(f"  export MICS_API_TOKEN={TOKEN}")
-    say(f"  segsync plan --now {NOW}")
+    say(f"  segsync plan --now {stage.now}")
     if serve:
         say("")
         say(f"The local mediarithmics stays up on {url}; Ctrl-C ends it.")

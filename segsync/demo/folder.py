@@ -55,7 +55,8 @@ the data of a local mediarithmics. Start that in one terminal, in this folder:
 
 and go on in another: `export MICS_API_TOKEN={token}`, change a query or the
 shop (`sqlite3 shop.db`), then `segsync plan`, `segsync apply`, `segsync status`.
-The demo has moved the clock: with {now} you are where it ended.
+The platform's clock is {days} days ahead; so that segsync's is too, add
+`--now "$(date -u -d '+{days} days' +%FT%TZ)"` to them.
 """
 
 
@@ -79,12 +80,12 @@ def prepare_folder(folder: Path) -> None:
         ) from None
 
 
-def lay_out(folder: Path, url: str, now: str) -> None:
+def lay_out(folder: Path, url: str, days_ahead: int) -> None:
     """Put the spec, the shop and a README for later into the folder."""
     lay_out_shop(folder / SHOP)
     spec = SPEC_TEXT.format(datamart=DATAMART, url=url, shop=SHOP)
     (folder / SPEC).write_text(spec, encoding="utf-8")
     readme = README_TEXT.format(
-        port=url.rpartition(":")[2], platform=PLATFORM, token=TOKEN, now=now
+        port=url.rpartition(":")[2], platform=PLATFORM, token=TOKEN, days=days_ahead
     )
     (folder / README).write_text(readme, encoding="utf-8")

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 
-CUSTOMERS = 5_000
+CUSTOMERS = range(700_001, 705_001)
 SEED = 20
 FIRST_DAY = date(2025, 1, 1)
 DAYS = 630
@@ -61,7 +61,7 @@ def ask_shop(path: Path, query: str) -> set[str]:
 
 def customers(random: Random) -> Iterator[Customer]:
     """Customers, of whom some gave no e-mail address and some read the newsletter."""
-    for number in range(1, CUSTOMERS + 1):
+    for number in CUSTOMERS:
         first, last = random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
         email = f"{first}.{last}.{number}@example.com".replace("'", "")
         with_email = random.random() < 0.9
@@ -72,7 +72,7 @@ def customers(random: Random) -> Iterator[Customer]:
 
 def orders(random: Random) -> Iterator[Order]:
     """Many customers order little and a few a lot."""
-    for customer in range(1, CUSTOMERS + 1):
+    for customer in CUSTOMERS:
         for _ in range(int(random.paretovariate(1.2))):
             day = FIRST_DAY + timedelta(days=random.randrange(DAYS))
             yield customer, day.isoformat(), round(random.lognormvariate(3.9, 0.8), 2)

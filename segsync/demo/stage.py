@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from segsync.demo.folder import SHOP, TOKEN
@@ -32,6 +33,7 @@ class Stage:
     emulator: Emulator
     say: Callable[[str], None]
     chapters: int = 0
+    now: str = ""
     _under_way: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def chapter(self, title: str, sentence: str) -> None:
@@ -75,7 +77,7 @@ class Stage:
         self._under_way.append(process)
         with process:
             for line in process.stdout or ():
-                self.say(line.rstrip())
+                self._pass_on(line.rstrip())
         self._under_way.remove(process)
         if process.returncode == KILLED:
             self.say("Killed")
@@ -87,6 +89,11 @@ class Stage:
                 hint="the folder is left as it is",
             )
 
+    def let_days_pass(self, days: int) -> None:
+        """Move the platform's clock; `now` is its time, as segsync's own clock takes it."""
+        seconds = self.emulator.advance(days=days) // 1000
+        self.now = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     def kill_at_next_upload(self) -> None:
         """Let the next apply die (kill -9) while the platform already has its payload."""
         victims = [1]
@@ -97,6 +104,12 @@ class Stage:
                 self._under_way[-1].kill()
 
         self.emulator.on_upload(kill)
+
+    def _pass_on(self, line: str) -> None:
+        for piece in (
+            textwrap.wrap(line, WIDTH, subsequent_indent="  ") if len(line) > WIDTH else [line]
+        ):
+            self.say(piece)
 
     def _prompt(self, command: str) -> None:
         self.say("")

@@ -31,12 +31,17 @@ def load_snapshot(
     cursor: Cursor,
     number: int,
     members: pyarrow.RecordBatchReader,
+    keyspace: int | None,
     pending: pyarrow.RecordBatchReader | None,
 ) -> None:
     """Fill snapshot_<number>; a member of unknown outcome that was never confirmed has no
-    fingerprint, so that it differs from whatever is desired."""
+    fingerprint, so that it differs from whatever is desired.
+
+    `keyspace` is that of all members, where they do not bring their own.
+    """
     select = (
-        "SELECT keyspace::BIGINT AS keyspace, identifier::VARCHAR AS identifier, "
+        f"SELECT ({keyspace or 'keyspace'})::BIGINT AS keyspace, "
+        "identifier::VARCHAR AS identifier, "
         "fingerprint::BIGINT AS fingerprint, expires_at::BIGINT AS expires_at FROM members"
     )
     with cursor.reading("members", members):
@@ -109,25 +114,22 @@ def _count(cursor: Cursor, table: str) -> int:
 
 
 def _fill_changed(cursor: Cursor, number: int, shape: Shape, policy: Policy) -> None:
+    """The join. Texts and hashes are made after the filter: for changed members only."""
     old = digest_sql("s.keyspace", "s.identifier", "s.fingerprint", "s.expires_at")
+    change = _change_sql(shape, policy)
     cursor.execute(
         f"""CREATE TABLE changed_{number} AS SELECT
-            coalesce(j.keyspace, j.d_keyspace) AS keyspace,
-            coalesce(j.d_identifier, j.identifier) AS identifier,
-            j.change, coalesce(j.pending, false) AS retry, j.d_fingerprint AS fingerprint,
-            j.row_expires, j.data_bag, j.fingerprint IS NOT NULL AS confirmed,
-            j.keyspace IS NOT NULL AS matched, coalesce(j.expires_at, 0) AS old_expires,
-            j.old_digest
-        FROM (
-            SELECT {shape.keyspace_sql} AS d_keyspace, d.identifier AS d_identifier,
-                d.fingerprint AS d_fingerprint, {shape.row_expires_sql} AS row_expires,
-                CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
-                s.keyspace, s.identifier, s.fingerprint, s.expires_at, s.pending,
-                CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest,
-                {_change_sql(shape, policy)} AS change
-            FROM desired_{number} d FULL JOIN snapshot_{number} s
-            ON {shape.keyspace_sql} = s.keyspace AND d.identifier = s.identifier
-        ) j WHERE j.change <> 0"""
+            coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
+            coalesce(s.identifier, d.identifier) AS identifier,
+            {change} AS change, coalesce(s.pending, false) AS retry, d.fingerprint AS fingerprint,
+            {shape.row_expires_sql} AS row_expires,
+            CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
+            s.fingerprint IS NOT NULL AS confirmed, s.keyspace IS NOT NULL AS matched,
+            coalesce(s.expires_at, 0) AS old_expires,
+            CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
+        FROM desired_{number} d FULL JOIN snapshot_{number} s
+        ON {shape.keyspace_sql} = s.keyspace AND d.identifier = s.identifier
+        WHERE {change} <> 0"""
     )
 
 

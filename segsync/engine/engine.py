@@ -69,12 +69,16 @@ class Engine:
         self,
         number: int,
         members: pyarrow.RecordBatchReader,
+        keyspace: int | None,
         pending: pyarrow.RecordBatchReader | None,
         now_ms: int,
     ) -> SnapshotFacts:
-        """Read a segment's confirmed members, and those of unknown outcome."""
+        """Read a segment's confirmed members, and those of unknown outcome.
+
+        `keyspace` is that of all members, where they do not bring their own.
+        """
         with self._session.cursor() as cursor:
-            compare.load_snapshot(cursor, number, members, pending)
+            compare.load_snapshot(cursor, number, members, keyspace, pending)
             return compare.snapshot_facts(cursor, number, now_ms)
 
     def compare(

@@ -148,6 +148,9 @@ def _expiration(segment: Segment, column: Described, x: str) -> str:
         value = f"(extract(epoch FROM date_trunc('milliseconds', {x})) * 1000)::int8"
     elif column.type == "date":
         readable, value = f"isfinite({x})", f"({x} - DATE '1970-01-01')::int8 * 86400000"
+    elif column.type in TEXTS:
+        # A bare NULL is of type text; it is an expiry, and every other text is none.
+        readable, value = "FALSE", "NULL::int8"
     else:
         remedy = "CAST it AS timestamptz, or give a number of milliseconds since 1970"
         raise refused(segment, column.name, column.type, remedy)

@@ -73,7 +73,7 @@ def milliseconds(values: Values) -> pa.Array:
         return moments.cast(pa.timestamp("us")).cast(pa.timestamp("ms"), safe=False).view("int64")
     if types == {date}:
         return pa.array(values, pa.date32()).cast(pa.timestamp("ms")).view("int64")
-    if bool in types or not all(issubclass(t, int | float | Decimal | date) for t in types):
+    if bool in types or not all(issubclass(t, int | float | Decimal | date | str) for t in types):
         raise UnfitError(
             _names(types), "CAST it to a timestamp, or give a number of milliseconds since 1970"
         )
@@ -130,7 +130,9 @@ def _whole(value: str | int | UUID | Decimal) -> str:
     return str(value)
 
 
-def _ms(value: float | Decimal | date) -> int:
+def _ms(value: float | Decimal | date | str) -> int:
+    if isinstance(value, str):
+        return UNREADABLE_MS
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MILLISECOND

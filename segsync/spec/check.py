@@ -135,12 +135,11 @@ def _wrong_value(detail: ErrorDetails, path: Path, node: Node | None) -> tuple[s
 
 
 def _unfit(label: str, expected: str, node: Node | None, *, secret: bool) -> tuple[str, str | None]:
-    if node is None:
-        return f"{label} must be {expected}", None
     if isinstance(node, ScalarNode) and node.plain and not node.text:
         return f"{label} has no value: it must be {expected}", "write one, or remove the key"
     if secret or not isinstance(node, ScalarNode):
-        return f"{label} must be {expected}, and this is {kind_of(node)}", None
+        found = f", and this is {kind_of(node)}" if node else ""
+        return f"{label} must be {expected}{found}", None
     made = surprise(node) or f"{shown(node.text)} is a text to YAML"
     return f"{label} must be {expected}, and {made}", _rewrite(expected, node)
 

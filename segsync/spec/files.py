@@ -156,11 +156,8 @@ def _is_hidden(path: Path) -> bool:
 def _read_included(path: Path, place: Place, problems: Problems) -> Document | None:
     try:
         raw = _read_regular(path)
-    except OSError as error:
-        problems.add(place, f"{path} cannot be read: {error.strerror}")
-        return None
-    except Wrong as wrong:
-        problems.add(place, f"{path} {wrong.message}")
+    except (OSError, Wrong) as error:
+        problems.add(place, f"{shown(str(path))} cannot be read: {error}")
         return None
     return _document(raw, path, str(path), problems)
 

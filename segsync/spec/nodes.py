@@ -77,12 +77,8 @@ def find(node: Node, path: tuple[str | int, ...]) -> Node | None:
 
 
 def key_place(node: Node, path: tuple[str | int, ...]) -> Place:
-    """The place of the last key in `path`, or of the nearest thing around it that has one."""
-    if not path:
-        return node.place
+    """The place of the last key in `path`; of its value in a list, and of `node` without either."""
     parent = find(node, path[:-1])
     if isinstance(parent, MapNode) and path[-1] in parent.entries:
         return parent.entries[str(path[-1])].key.place
-    if isinstance(parent, ListNode) and (found := find(node, path)):
-        return found.place
-    return key_place(node, path[:-1])
+    return (find(node, path) or node).place

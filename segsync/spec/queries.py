@@ -104,12 +104,14 @@ def _refusal(
 def _refuse_mangled(part: Part) -> None:
     """Refuse a query that YAML has cut off or joined into something else."""
     node = part.node("query")
-    if not isinstance(node, ScalarNode):
-        return
     hint = "write the query as a block: `query: |`"
-    if node.cut:
+    if isinstance(node, ScalarNode) and node.cut:
         message = "YAML takes what follows ` #` for a comment: the query ends there"
         part.add(("query",), message, hint)
-    elif node.lines > 1 and not node.literal and "--" in node.text:
+    elif isinstance(node, ScalarNode) and _joined(node) and "--" in node.text:
         message = "YAML joins these lines into one, and `--` would comment out the rest"
         part.add(("query",), message, hint)
+
+
+def _joined(node: ScalarNode) -> bool:
+    return node.lines > 1 and not node.literal

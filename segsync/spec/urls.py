@@ -31,8 +31,6 @@ def source_url(text: str) -> str:
     """A database URL, `dialect[+driver]://…`, stripped. Raises Wrong."""
     url = text.strip()
     form = "write it as dialect://user:password@host:port/database"
-    if not url:
-        raise Wrong("the source's URL is empty", form)
     if url.lower().startswith("jdbc:"):
         raise Wrong("this is a JDBC URL, not one of SQLAlchemy", "leave out `jdbc:`; " + form)
     found = _SOURCE.fullmatch(url)

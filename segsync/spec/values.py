@@ -107,17 +107,9 @@ def surprise(node: ScalarNode) -> str | None:
 
 def kind_of(node: Node) -> str:
     """What `node` is, without quoting it: fit for places where secrets stand."""
-    match node:
-        case ScalarNode():
-            if not node.text and node.plain:
-                return "empty"
-            return _name(_kind(node.text)) if node.plain else "a text"
-        case ListNode():
-            return "a list"
-        case MapNode():
-            return "a mapping"
-        case BrokenNode():
-            return "broken"
+    if isinstance(node, ScalarNode):
+        return _name(_kind(node.text)) if node.plain else "a text"
+    return "a list" if isinstance(node, ListNode) else "a mapping"
 
 
 def _kind(text: str) -> str:

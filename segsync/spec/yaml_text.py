@@ -18,6 +18,7 @@ from segsync.spec.values import surprise
 
 LARGEST_FILE = 1024 * 1024
 DEEPEST = 20
+MOST_NODES = 100_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNREADABLE = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
@@ -89,6 +90,7 @@ class _Builder:
         self._lines = _BREAK.split(text)
         self._file = file
         self._problems = problems
+        self._nodes = 0
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_LOADER)
 
     def document(self) -> Node | None:
@@ -127,6 +129,10 @@ class _Builder:
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
         place = self._at(event.start_mark)
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            self._problems.add(place, f"more than {MOST_NODES:,} keys and values", "split the file")
+            raise Unreadable
         if depth > DEEPEST:
             self._problems.add(place, f"nested more than {DEEPEST} levels deep")
             raise Unreadable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -42,14 +43,20 @@ class Closing:
 class Outcome:
     """How many commands of a run were confirmed, rejected, are unknown, or were never sent.
 
-    `given_up` (part of `confirmed`) were taken as confirmed although some failed namelessly.
+    `given_up` (part of `confirmed`), by segment number, were taken as confirmed although some
+    failed namelessly.
     """
 
     confirmed: int
     rejected: int
     unknown: int
     unsent: int
-    given_up: int
+    given_up_in: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def given_up(self) -> int:
+        """The sum over the segments."""
+        return sum(self.given_up_in.values())
 
     @property
     def status(self) -> RunStatus:
@@ -68,7 +75,9 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         database.ingest("rejected_lines", closing.rejected)
     with database.transaction():
         _store_rejects(database, closing.closed_at_ms)
-        given_up = sum(_settle_part(database, part) for part in _merged(closing.parts))
+        given_up = Counter[int]()
+        for part in _merged(closing.parts):
+            given_up.update(_settle_part(database, part))
         _forget(database, after=max((part.last for part in closing.parts), default=0))
         outcome = _count(database, closing.parts, given_up)
         _update_segments(database, closing, outcome)
@@ -102,7 +111,7 @@ def _merged(parts: tuple[PartRecord, ...]) -> list[PartRecord]:
     return merged
 
 
-def _settle_part(database: Database, part: PartRecord) -> int:
+def _settle_part(database: Database, part: PartRecord) -> dict[int, int]:
     """Confirm a part's commands or keep them pending; returns how many were given up on."""
     match part.status:
         case PartStatus.CONFIRMED:
@@ -114,7 +123,7 @@ def _settle_part(database: Database, part: PartRecord) -> int:
             return _give_up(database, part)
         case _:
             pass
-    return 0
+    return {}
 
 
 def _accepted_lines(part: PartRecord) -> str:
@@ -130,18 +139,23 @@ def _keep_pending(database: Database, part: PartRecord, *, failures: int) -> Non
         f"WHERE {_accepted_lines(part)} "
         "ON CONFLICT (keyspace, identifier) DO UPDATE SET failures = failures + excluded.failures"
     )
+    # An earlier refusal says nothing of what the platform has now, and must not delay the next try.
+    _delete(database, "rejects", _accepted_lines(part))
 
 
-def _give_up(database: Database, part: PartRecord) -> int:
+def _give_up(database: Database, part: PartRecord) -> dict[int, int]:
     lines = (
         f"{_accepted_lines(part)} AND (SELECT p.failures FROM pending p "
         "WHERE p.keyspace = c.keyspace AND p.identifier = c.identifier) >= "
         f"{UNATTRIBUTED_LIMIT}"
     )
-    count = int(database.rows(f"SELECT count(*) FROM changes c WHERE {lines}")[0][0])
-    if count:
+    counts = database.rows(
+        "SELECT k.segment, count(*) FROM changes c JOIN keyspaces k ON k.id = c.keyspace "
+        f"WHERE {lines} GROUP BY k.segment"
+    )
+    if counts:
         _confirm(database, lines)
-    return count
+    return {int(segment): int(count) for segment, count in counts}
 
 
 def _confirm(database: Database, lines: str) -> None:
@@ -159,11 +173,14 @@ def _confirm(database: Database, lines: str) -> None:
 
 
 def _forget(database: Database, *, after: int) -> None:
-    """Forgotten members stand behind the lines of all parts."""
+    """Forgotten members stand behind the lines of all parts.
+
+    Where only a reject is forgotten, the digest is 0: a member that is confirmed stays.
+    """
     lines = f"c.line > {after} AND c.change = 'forget'"
     _add_digests(database, lines)
-    for table in ("members", "rejects"):
-        _delete(database, table, lines)
+    _delete(database, "members", f"{lines} AND c.digest <> 0")
+    _delete(database, "rejects", lines)
 
 
 def _delete(database: Database, table: str, lines: str) -> None:
@@ -187,17 +204,17 @@ def _add_digests(database: Database, lines: str) -> None:
         )
 
 
-def _count(database: Database, parts: tuple[PartRecord, ...], given_up: int) -> Outcome:
+def _count(database: Database, parts: tuple[PartRecord, ...], given_up: Counter[int]) -> Outcome:
     lines = dict.fromkeys(PartStatus, 0)
     for part in parts:
         lines[part.status] += part.last - part.first + 1
     rejected = int(database.rows("SELECT count(*) FROM rejected_lines")[0][0])
     return Outcome(
-        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up,
+        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up.total(),
         rejected=rejected,
-        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up,
+        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up.total(),
         unsent=lines[PartStatus.UNSENT],
-        given_up=given_up,
+        given_up_in=dict(given_up),
     )
 
 

@@ -210,16 +210,29 @@ class State:
         return tuple(_part(*row) for row in rows)
 
     @contextmanager
-    def members(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
-        """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at."""
+    def members(self, segment: int, only: int | None) -> Iterator[pyarrow.RecordBatchReader]:
+        """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
+
+        Without the keyspace, which costs time to read, where `only` says that there is no other.
+        """
+        columns = "identifier, fingerprint, expires_at"
         with (
             self._reading() as reader,
             reader.stream(
-                "SELECT keyspace, identifier, fingerprint, expires_at FROM members "
-                f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+                f"SELECT {columns} FROM members WHERE keyspace = {only}"
+                if only
+                else f"SELECT keyspace, {columns} FROM members WHERE keyspace IN "
+                f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
             ) as rows,
         ):
             yield rows
+
+    def only_keyspaces(self) -> dict[int, int]:
+        """By segment number, the keyspace of those segments that have one and no other."""
+        rows = self._database.rows(
+            "SELECT segment, max(id) FROM keyspaces GROUP BY segment HAVING count(*) = 1"
+        )
+        return {int(segment): int(keyspace) for segment, keyspace in rows}
 
     @contextmanager
     def pending(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:

@@ -11,12 +11,25 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import duckdb
+import pytest
 
 from segsync.model import Address, ParamValue, Segment
 from segsync.secret import Secret
 from segsync.source import INVALID, QueryResult, Source, open_source
+from tests.support.servers import Server
 
 PLACE = "segments.yaml:7:5"
+
+
+LANES = {
+    "sqlite-adbc": ("sqlite", "auto"),
+    "sqlite-sqlite3": ("sqlite", "dbapi"),
+    "postgresql-adbc": ("postgresql", "auto"),
+    "postgresql-psycopg": ("postgresql", "dbapi"),
+    "mariadb-pymysql": ("mariadb", "auto"),
+    "duckdb": ("duckdb", "auto"),
+}
+"""Every way of reading, and the database that it reads."""
 
 
 def segment(query: str, *bag: str, params: dict[str, ParamValue] | None = None) -> Segment:
@@ -129,6 +142,27 @@ def opened(database: Database, *statements: str) -> Iterator[Source]:
         yield source
 
 
-def temporary_file(directory: Path, dialect: str) -> Path:
-    """Where a database that is a file lives in a test."""
-    return directory / f"a database.{dialect}"
+
+
+def database(request: pytest.FixtureRequest, directory: Path, name: str) -> Database:
+    """An empty database for the lane `name`."""
+    dialect, lane = LANES[name]
+    if dialect in ("sqlite", "duckdb"):
+        path = directory / f"a database.{dialect}"
+        made = Database(dialect, f"{dialect}:///{path}", lane)
+        made.connect().close()
+        return made
+    server: Server = request.getfixturevalue(dialect)
+    scheme = {"postgresql": "postgresql", "mariadb": "mariadb+pymysql"}[dialect]
+    made = Database(dialect, server.url(scheme), lane)
+    if dialect == "postgresql":
+        made.write("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    else:
+        made.write("DROP DATABASE test", "CREATE DATABASE test")
+    return made
+
+
+@pytest.fixture(params=LANES)
+def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database, once for each lane."""
+    return database(request, tmp_path, request.param)

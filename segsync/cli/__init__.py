@@ -1,0 +1,1 @@
+"""The command line: typer commands, and the one place where errors become exit statuses."""

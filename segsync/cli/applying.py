@@ -1,0 +1,197 @@
+"""`segsync apply`."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segsync.cli import options
+from segsync.cli.planning import make_clock, plan_options, show_plan
+from segsync.cli.session import Session, session_of
+from segsync.errors import UsageError
+from segsync.render.lines import EMPTY, Span, Style, line
+from segsync.render.terminal import OutputError, is_terminal
+
+if TYPE_CHECKING:
+    from segsync.clock import SystemClock
+    from segsync.model import Spec
+    from segsync.plan import Plan
+    from segsync.planning import PlanOptions
+    from segsync.reconcile import Applying
+    from segsync.render.progress import Shown
+    from segsync.report import Exit, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    plan_file: Path | None
+    chosen: PlanOptions
+    yes: bool
+    assume_finished: bool
+    format: options.Format
+    show_ids: bool
+
+
+def apply(
+    context: typer.Context,
+    plan_file: Annotated[
+        Path | None, typer.Argument(metavar="[PLANFILE]", help="A plan saved by `plan --out`.")
+    ] = None,
+    file: options.File = None,
+    target: options.Targets = None,
+    exclude: options.Excluded = None,
+    allow: options.Allowed = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    assume_finished: Annotated[
+        bool,
+        typer.Option(
+            "--assume-finished",
+            help="Give up on an execution of an earlier run that is lost or does not end.",
+        ),
+    ] = False,
+    format: options.JsonFormat = "text",
+    samples: options.Samples = 3,
+    show_ids: options.ShowIds = False,
+    parallelism: options.Parallelism = 4,
+    memory_limit: options.MemoryLimit = "1GB",
+    now: options.Now = None,
+) -> None:
+    """Plan, ask, and send exactly that; or send a saved plan.
+
+    Exit status: 0 done, 1 error, 3 a segment is blocked by a guard, 4 some commands were rejected, 5
+    the outcome of some is unknown (run it again), 6 another apply holds the state.
+    """
+    session = session_of(context)
+    if plan_file and (target or exclude or allow):
+        raise UsageError(
+            "a saved plan is applied as it is", hint="give --target, --exclude, --allow to `plan`"
+        )
+    chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
+    request = Request(plan_file, chosen, yes, assume_finished, format, show_ids)
+    if not yes and not is_terminal(sys.stdin):
+        raise UsageError(
+            "there is no terminal to ask for a confirmation", hint="add --yes to go on without one"
+        )
+    clock = make_clock(now)
+    spec = session.load(file)
+    if now is not None:
+        _check_rehearsal(spec)
+    report = _apply(session, spec, request, clock)
+    raise typer.Exit(_finish(session, report, request))
+
+
+def _check_rehearsal(spec: Spec) -> None:
+    """Another time than now would put wrong expiries into a real state."""
+    from urllib.parse import urlsplit
+
+    if urlsplit(spec.destination.api_url).hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(
+            "--now is for rehearsals on the emulator: api_url must be on this machine",
+            hint="`segsync emulator` starts one; `segsync plan --now` works everywhere",
+        )
+
+
+def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -> Report:
+    from segsync.mediarithmics import Mediarithmics
+    from segsync.reconcile import Applying, writing_state
+    from segsync.render.progress import make_progress
+    from segsync.sending import Timing
+    from segsync.state import hold
+
+    session.applying = spec
+    progress = make_progress(session.terminal)
+    try:
+        with (
+            hold(spec.state, "apply"),
+            writing_state(spec) as state,
+            Mediarithmics(
+                spec.destination,
+                clock,
+                random.random,
+                on_sent=progress.uploaded,
+                notify=progress.say,
+            ) as destination,
+        ):
+            applying = Applying(
+                destination=destination,
+                clock=clock,
+                confirm=_confirm(session, request, progress),
+                progress=progress,
+                timing=Timing(),
+                assume_finished=request.assume_finished,
+            )
+            return _carry_out(spec, state, request, applying)
+    finally:
+        progress.close()
+
+
+def _carry_out(spec: Spec, state, request: Request, applying: Applying) -> Report:
+    from segsync import reconcile
+
+    if request.plan_file is None:
+        return reconcile.apply(spec, state, request.chosen, applying)
+    from segsync import planfile
+
+    recovered = reconcile.recover(spec, state, applying)
+    with reconcile.open_engine(state, request.chosen) as engine:
+        planned = planfile.load(request.plan_file, spec, state, engine)
+        return reconcile.carry_out(planned, state, applying, recovered)
+
+
+def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[Plan], bool]:
+    """Shows the plan, and asks where that was not declined."""
+
+    def confirm(plan: Plan) -> bool:
+        progress.close()
+        _show_before(session, plan, request)
+        if request.yes or not plan.changes_something:
+            return True
+        answer = session.terminal.ask("\nSend these commands? Only `yes` is taken as one: ")
+        return answer.strip() == "yes"
+
+    return confirm
+
+
+def _show_before(session: Session, plan: Plan, request: Request) -> None:
+    """The plan, where the one who is asked sees it; standard output may be a file or JSON."""
+    terminal = session.terminal
+    if request.format == "text" and (request.yes or is_terminal(terminal.out)):
+        show_plan(session, plan, "text", show_ids=request.show_ids)
+        return
+    from segsync.render.plan_text import plan_text
+
+    terminal.tell(plan_text(plan, columns=terminal.columns, show_ids=request.show_ids))
+
+
+def _finish(session: Session, report: Report, request: Request) -> Exit:
+    from segsync.report import FIRST_OF, Exit
+
+    found = {report.exit}
+    if not report.agreed:
+        found.add(Exit.ERROR)
+    try:
+        _show(session, report, request)
+    except OutputError as error:
+        session.terminal.tell([EMPTY, line(Span("Error: ", Style.ERROR), str(error))])
+        found.add(Exit.ERROR)
+    return next((status for status in FIRST_OF if status in found), Exit.DONE)
+
+
+def _show(session: Session, report: Report, request: Request) -> None:
+    terminal = session.terminal
+    if request.format == "json":
+        from segsync.render.report_json import report_json
+
+        terminal.write_json(report_json(report))
+        return
+    from segsync.render.report_text import report_text
+
+    terminal.show(report_text(report, columns=terminal.columns))

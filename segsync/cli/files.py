@@ -1,0 +1,105 @@
+"""Files that are made on request: the commands of a plan, a copy of the state."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segsync.errors import SegsyncError, UsageError
+
+if TYPE_CHECKING:
+    from segsync.planning import Planned
+
+
+def write_commands(planned: Planned, path: Path) -> list[Path]:
+    """The payload at `path`; of several parts each at `path.1`, `path.2` … All are private.
+
+    Files of these names are replaced, each at once: none is ever half written.
+    """
+    from segsync.payload import header_for, write_parts
+
+    header = header_for(planned.spec.destination.format)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".segsync-", dir=path.parent))
+    except OSError as error:
+        raise _failed(path, error) from None
+    try:
+        files = write_parts(planned.engine, planned.plan.parts, folder, header)
+        drafts = [file.path for file in files] or [_empty(folder)]
+        return _place(drafts, path)
+    except OSError as error:
+        raise _failed(path, error) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty(folder: Path) -> Path:
+    path = folder / "nothing"
+    path.touch(mode=0o600)
+    return path
+
+
+def _place(drafts: list[Path], path: Path) -> list[Path]:
+    if len(drafts) == 1:
+        return [drafts[0].replace(path)]
+    path.unlink(missing_ok=True)
+    return [
+        draft.replace(path.with_name(f"{path.name}.{number}"))
+        for number, draft in enumerate(drafts, start=1)
+    ]
+
+
+def _failed(path: Path, error: OSError) -> SegsyncError:
+    return SegsyncError(
+        f"the commands could not be written to {path}: {error.strerror}",
+        hint="name a file in a folder that exists and is writable",
+    )
+
+
+def copy_state(state: Path, to: Path) -> int:
+    """A checked copy of the state at `to`, which must not exist; returns its serial.
+
+    The caller holds the state's lock. The state is closed while its bytes are read: closing any
+    other descriptor of an open SQLite file would drop SQLite's own locks.
+    """
+    from segsync.state import open_state
+
+    if not state.exists():
+        raise UsageError(f"there is no state at {state} yet", hint="the first apply makes it")
+    _check(state)
+    draft = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
+    try:
+        _copy(state, draft)
+        try:
+            copied = open_state(draft, read_only=True)
+            copied.close()
+            os.link(draft, to)
+        finally:
+            draft.unlink()
+    except FileExistsError:
+        raise UsageError(f"{to} exists", hint="name a file that does not") from None
+    except OSError as error:
+        raise SegsyncError(f"the state could not be copied to {to}: {error.strerror}") from None
+    return copied.identity.serial
+
+
+def _check(state: Path) -> None:
+    from segsync.state import open_state
+
+    opened = open_state(state, read_only=True)
+    try:
+        opened.check_whole()
+    finally:
+        opened.close()
+
+
+def _copy(source: Path, target: Path) -> None:
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())

@@ -1,0 +1,130 @@
+"""Commands that need neither state nor platform: init, validate, schema, emulator, demo."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segsync.cli import options
+from segsync.cli.session import session_of
+from segsync.errors import UsageError
+from segsync.render import figures
+from segsync.render.lines import Span, Style, line
+
+if TYPE_CHECKING:
+    from segsync.emulator import Behaviour
+
+STARTER = Path(__file__).with_name("starter.yaml")
+
+
+def init(context: typer.Context, file: options.File = None) -> None:
+    """Write a first spec, with comments; an existing file is never overwritten."""
+    session = session_of(context)
+    path = session.path(file)
+    text = STARTER.read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} exists", hint="name another file with -f") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    session.show(
+        line(Span(f"Wrote {path}.", Style.GOOD)),
+        line(),
+        line("Keep the state and saved plans, which hold personal data, out of git:"),
+        line(),
+        line("  printf '%s\\n' .segsync/ '*.segsync' >> .gitignore"),
+        line(),
+        line("Then say which database and which datamart, and look:"),
+        line(),
+        line("  export MICS_API_TOKEN=… WAREHOUSE_URL=postgresql://…"),
+        line("  segsync validate"),
+        line("  segsync plan"),
+    )
+
+
+def validate(context: typer.Context, file: options.File = None) -> None:
+    """Check the spec, and say everything that is wrong with it at once."""
+    session = session_of(context)
+    spec = session.load(file)
+    parts = [
+        figures.plural(len(spec.segments), "segment"),
+        figures.plural(len(spec.sources), "source"),
+    ]
+    if spec.removed:
+        parts.append(f"{len(spec.removed):,} removed")
+    session.show(line(Span(f"{spec.path} is valid: ", Style.GOOD), ", ".join(parts)))
+
+
+def schema(
+    context: typer.Context,
+    included: Annotated[
+        bool, typer.Option("--included", help="Of the files that a spec includes.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    from segsync.spec import json_schema
+
+    session_of(context).terminal.write_json(json_schema("included" if included else "spec"))
+
+
+def emulator(
+    context: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any.")] = 8765,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Keep everything in this file.")
+    ] = None,
+    datamart: Annotated[str, typer.Option("--datamart", metavar="ID")] = "1509",
+    token: Annotated[str, typer.Option("--token")] = "emulator-token",
+    seed: Annotated[int, typer.Option("--seed", help="Of the order of a payload's lines.")] = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Do not make segments that are unknown.")
+    ] = False,
+    timing: Annotated[
+        Literal["polls", "clock", "real"],
+        typer.Option("--timing", help="What moves executions on."),
+    ] = "polls",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any switch of the emulator; repeatable."),
+    ] = None,
+) -> None:
+    """Serve a local mediarithmics, to rehearse an apply against."""
+    from segsync.emulator import ServeOptions
+    from segsync.emulator.serve import serve
+
+    session = session_of(context)
+    behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)
+    chosen = ServeOptions(
+        port=port, data=data, datamart_id=datamart, token=token, seed=seed, behaviour=behaviour
+    )
+    serve(chosen, lambda text: session.show(line(text)))
+
+
+def _behaviour(words: list[str], *, strict: bool) -> Behaviour:
+    from segsync.emulator import Behaviour
+    from segsync.emulator.settings import WrongOption, with_words
+
+    try:
+        return with_words(Behaviour(create_segments=not strict), words)
+    except WrongOption as error:
+        raise UsageError(f"--set {error}") from None
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(help="Where to; a new folder by default.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Leave the emulator running afterwards.")
+    ] = False,
+) -> None:
+    """See it all in a minute: a small shop, an emulator, a plan and an apply."""
+    from segsync import demo as show
+
+    session = session_of(context)
+    os.environ.setdefault("SEGSYNC_DEMO", "1")
+    show.run(folder, serve, lambda text: session.show(line(text)))

@@ -1,0 +1,78 @@
+"""Options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from segsync.errors import UsageError
+
+Format = Literal["text", "json"]
+PlanFormat = Literal["text", "json", "markdown", "html"]
+MOST_PARALLEL = 64
+_MEMORY = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
+
+File = Annotated[
+    Path | None,
+    typer.Option("-f", "--file", help="The spec. [default: $SEGSYNC_FILE, or segments.yaml]"),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="NAME", help="Only this segment; repeatable."),
+]
+Excluded = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="NAME", help="All but this segment; repeatable."),
+]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="NAME",
+        help="Let this segment pass its guards, this time only; repeatable.",
+    ),
+]
+Samples = Annotated[
+    int, typer.Option("--samples", min=0, max=1000, help="Examples of each kind of change.")
+]
+ShowIds = Annotated[
+    bool, typer.Option("--show-ids", help="Show identifiers whole: they are personal data.")
+]
+Parallelism = Annotated[
+    int, typer.Option("--parallelism", min=1, max=MOST_PARALLEL, help="Queries at a time.")
+]
+MemoryLimit = Annotated[
+    str, typer.Option("--memory-limit", metavar="SIZE", help="Beyond it, members go to disk.")
+]
+Now = Annotated[
+    str | None,
+    typer.Option(
+        "--now",
+        metavar="TIME",
+        help="Rehearse another moment (ISO 8601, UTC unless it says otherwise).",
+    ),
+]
+JsonFormat = Annotated[Format, typer.Option("--format", help="text, or json for programs.")]
+
+
+def check_memory_limit(text: str) -> str:
+    """A size that the engine takes. Raises UsageError."""
+    if not _MEMORY.fullmatch(text.strip()) or not any(char in "123456789" for char in text):
+        raise UsageError(f"--memory-limit {text}: not a size", hint="write it like 500MB or 4GB")
+    return text.strip()
+
+
+def moment_ms(text: str) -> int:
+    """ISO 8601 text as epoch milliseconds; without a zone it is UTC. Raises UsageError."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int(aware.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--now {text}: not a time", hint="write it like 2026-11-24T08:00:00Z"
+        ) from None

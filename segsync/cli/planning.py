@@ -1,0 +1,136 @@
+"""`segsync plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segsync.cli import options
+from segsync.cli.session import Session, session_of
+from segsync.render.lines import line
+
+if TYPE_CHECKING:
+    from segsync.clock import SystemClock
+    from segsync.plan import Plan
+    from segsync.planning import Planned, PlanOptions
+    from segsync.report import Exit
+
+
+def plan(
+    context: typer.Context,
+    file: options.File = None,
+    target: options.Targets = None,
+    exclude: options.Excluded = None,
+    allow: options.Allowed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Save the plan for `segsync apply FILE`.")
+    ] = None,
+    commands: Annotated[
+        Path | None, typer.Option("--commands", help="Write what would be sent, byte for byte.")
+    ] = None,
+    format: Annotated[
+        options.PlanFormat, typer.Option("--format", help="text, json, markdown or html.")
+    ] = "text",
+    samples: options.Samples = 3,
+    show_ids: options.ShowIds = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there are changes.")
+    ] = False,
+    parallelism: options.Parallelism = 4,
+    memory_limit: options.MemoryLimit = "1GB",
+    now: options.Now = None,
+) -> None:
+    """Show who would join and leave which segment, and why. Writes nothing anywhere."""
+    from segsync import reconcile
+    from segsync.render.progress import make_progress
+
+    session = session_of(context)
+    chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
+    clock = make_clock(now)
+    spec = session.load(file)
+    progress = make_progress(session.terminal)
+    try:
+        with reconcile.plan(spec, chosen, clock, progress) as planned:
+            progress.close()
+            save(session, planned, out, commands)
+            show_plan(session, planned.plan, format, show_ids=show_ids)
+    finally:
+        progress.close()
+    raise typer.Exit(plan_exit(planned.plan, detailed=detailed_exitcode))
+
+
+def plan_options(
+    target: list[str] | None,
+    exclude: list[str] | None,
+    allow: list[str] | None,
+    samples: int,
+    parallelism: int,
+    memory_limit: str,
+) -> PlanOptions:
+    """The options of a plan as given on the command line."""
+    from segsync.planning import PlanOptions
+
+    return PlanOptions(
+        targets=tuple(target or ()),
+        excluded=tuple(exclude or ()),
+        allowed=tuple(allow or ()),
+        samples=samples,
+        parallelism=parallelism,
+        memory_limit=options.check_memory_limit(memory_limit),
+    )
+
+
+def make_clock(now: str | None) -> SystemClock:
+    """The real clock, or one that started at `now`."""
+    from segsync.clock import SystemClock
+
+    real = SystemClock()
+    return real if now is None else SystemClock(options.moment_ms(now) - real.now_ms())
+
+
+def save(session: Session, planned: Planned, out: Path | None, commands: Path | None) -> None:
+    """Write the files that were asked for."""
+    from segsync.cli.files import write_commands
+
+    if out:
+        from segsync import planfile
+
+        planfile.save(planned, out)
+    if commands:
+        for path in write_commands(planned, commands):
+            session.terminal.tell([line(f"wrote {path}")])
+
+
+def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_ids: bool) -> None:
+    """Print a plan on standard output."""
+    terminal = session.terminal
+    match format:
+        case "text":
+            from segsync.render.plan_text import plan_text
+
+            terminal.show(plan_text(plan, columns=terminal.columns, show_ids=show_ids))
+        case "json":
+            from segsync.render.plan_json import plan_json
+
+            terminal.write_json(plan_json(plan))
+        case "markdown":
+            from segsync.render.markdown import plan_markdown
+
+            terminal.write(plan_markdown(plan, show_ids=show_ids))
+        case "html":
+            from segsync.render.html import plan_html
+
+            terminal.write(plan_html(plan, show_ids=show_ids))
+
+
+def plan_exit(plan: Plan, *, detailed: bool) -> Exit:
+    """0, or what stands in the way of the plan, or CHANGES where that was asked for."""
+    from segsync.report import FIRST_OF, Exit, plan_exits
+
+    found = plan_exits(plan)
+    for status in FIRST_OF:
+        if status in found:
+            return status
+    return Exit.CHANGES if detailed and plan.changes_something else Exit.DONE

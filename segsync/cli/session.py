@@ -1,0 +1,51 @@
+"""What every command works with: the terminal, the spec, the clock."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from segsync.render.lines import Line
+from segsync.render.terminal import Terminal
+from segsync.secret import Redactor
+
+if TYPE_CHECKING:
+    from segsync.model import Spec
+
+DEFAULT_FILE = "segments.yaml"
+FILE_VARIABLE = "SEGSYNC_FILE"
+
+
+@dataclass
+class Session:
+    """One invocation. `journalling` is the spec of an apply under way, for whom a signal asks."""
+
+    terminal: Terminal
+    debug: bool = False
+    file: Path | None = None
+    applying: Spec | None = None
+
+    def path(self, file: Path | None) -> Path:
+        """The spec's path: -f behind the command, -f before it, SEGSYNC_FILE, segments.yaml."""
+        return file or self.file or Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+    def load(self, file: Path | None) -> Spec:
+        """The spec; from now on nothing that is printed shows its secrets."""
+        from segsync.spec import load_spec
+
+        spec = load_spec(self.path(file), os.environ)
+        self.terminal.redact = Redactor(spec.secrets)
+        return spec
+
+    def show(self, *lines: Line) -> None:
+        """Print lines as the result."""
+        self.terminal.show(lines)
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session of a command."""
+    return cast(Session, context.obj)

@@ -1,0 +1,88 @@
+"""`segsync state …`: look into the state, and copy it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segsync.cli import options
+from segsync.cli.session import session_of
+
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+
+
+def build() -> typer.Typer:
+    """The group of commands."""
+    app = typer.Typer(help="Look into the state, and copy it.", rich_markup_mode=None)
+    app.command()(show)
+    app.command()(members)
+    app.command()(rejects)
+    app.command()(backup)
+    return app
+
+
+def show(context: typer.Context, file: options.File = None) -> None:
+    """Its identity, its segments, and the last runs."""
+    from segsync.reconcile import reading_state
+    from segsync.render.state_text import identity_text
+
+    session = session_of(context)
+    spec = session.load(file)
+    with reading_state(spec) as state:
+        session.terminal.show(
+            identity_text(state, str(spec.state), session.terminal.columns, exists=spec.state.exists())
+        )
+
+
+def members(
+    context: typer.Context,
+    segment: Annotated[str, typer.Argument(help="Its name in the spec or on the platform.")],
+    file: options.File = None,
+    show_ids: options.ShowIds = False,
+    limit: Limit = 20,
+) -> None:
+    """Some confirmed members of a segment, with their expiry."""
+    from segsync.reconcile import reading_state
+    from segsync.render.state_text import members_text
+
+    session = session_of(context)
+    spec = session.load(file)
+    with reading_state(spec) as state:
+        session.terminal.show(members_text(state, segment, limit, show_ids=show_ids))
+
+
+def rejects(
+    context: typer.Context,
+    file: options.File = None,
+    show_ids: options.ShowIds = False,
+    limit: Limit = 20,
+) -> None:
+    """The commands that the platform refused, why, and when they are tried again."""
+    from segsync.reconcile import reading_state
+    from segsync.render.state_text import rejects_text
+
+    session = session_of(context)
+    spec = session.load(file)
+    with reading_state(spec) as state:
+        session.terminal.show(
+            rejects_text(state, limit, session.terminal.columns, show_ids=show_ids)
+        )
+
+
+def backup(
+    context: typer.Context,
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.")],
+    file: options.File = None,
+) -> None:
+    """Copy the state, whole and private, while no apply is running."""
+    from segsync.cli.files import copy_state
+    from segsync.render.lines import Span, Style, line
+    from segsync.state import hold
+
+    session = session_of(context)
+    spec = session.load(file)
+    with hold(spec.state, "state backup"):
+        serial = copy_state(spec.state, to)
+    session.show(line(Span(f"Copied serial {serial} to {to}.", Style.GOOD)))
