@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from segsync.cli.main import run
-
 
 def main() -> None:
     """Run the command of this process's arguments, and end the process."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        # Here, because Ctrl-C may come while all of it is being imported.
+        from segsync.cli.main import run
+
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = 1
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from segsync.errors import NotSent, OutcomeUnknown
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NewFile:
@@ -17,7 +21,7 @@ class NewFile:
         """Raises NotSent where the file exists or cannot be made."""
         self._path = path
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             reason = error.strerror
         else:
@@ -26,30 +30,23 @@ class NewFile:
 
     def write(self, block: bytes) -> int:
         """Append the whole of `block`. Raises OutcomeUnknown where the disk takes no more."""
-        with self._local():
-            rest = memoryview(block)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        rest = memoryview(block)
+        while rest:
+            rest = rest[self._local(os.write, self._descriptor, rest) :]
         return len(block)
 
     def restart(self) -> None:
-        """Forget what was written."""
-        with self._local():
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
+        """Forget what was written. Raises OutcomeUnknown."""
+        self._local(os.ftruncate, self._descriptor, 0)
+        self._local(os.lseek, self._descriptor, 0, os.SEEK_SET)
 
     def start(self, size: int) -> bytes:
-        """The first bytes of what was written, at most `size`; b"" where they cannot be read."""
-        try:
-            with self._path.open("rb") as written:
-                return written.read(size)
-        except OSError:
-            return b""
+        """The first bytes of what was written, at most `size`. Raises OutcomeUnknown."""
+        return self._local(os.pread, self._descriptor, size, 0)
 
     def close(self) -> None:
-        """Keep the file."""
-        with self._local():
-            os.close(self._descriptor)
+        """Keep the file. Raises OutcomeUnknown where the disk had not taken it after all."""
+        self._local(os.close, self._descriptor)
 
     def discard(self) -> None:
         """Remove the file."""
@@ -58,12 +55,9 @@ class NewFile:
         with suppress(OSError):
             self._path.unlink()
 
-    @contextmanager
-    def _local(self) -> Iterator[None]:
+    def _local(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            yield
+            return act(*args, **kwargs)
         except OSError as error:
             reason = error.strerror
-        else:
-            return
         raise OutcomeUnknown(f"could not write the file {self._path}: {reason}")

@@ -27,8 +27,8 @@ _HINTS = {
     401: f"{_TOKEN} is not valid, or no longer: make a new token in Navigator (Settings > "
     "My Account > API Tokens) and put it where the spec takes it from",
     403: f"the user of {_TOKEN} may not do this: ask for rights on destination.datamart_id",
-    404: "check destination.datamart_id: the platform does not know it, or hides it from the "
-    f"user of {_TOKEN}",
+    404: f"the platform does not know it, or hides it from the user of {_TOKEN}; check "
+    "destination.datamart_id too",
     407: "destination.proxy wants credentials: http://user:password@host:port",
     413: "the platform takes no file of this size: it documents 100 MB as the limit",
     415: "try the other destination.format",

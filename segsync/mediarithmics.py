@@ -218,7 +218,7 @@ class Mediarithmics:
             raise
         try:
             made = section(envelope(answer, purpose, self._clean)["data"])
-            found = DocumentImport(identifier(made.get("id")), made.get("name", reference))
+            found = DocumentImport(identifier(made.get("id")), made.get("name") or reference)
         except ProtocolError as error:
             raise Transient(error) from None
         if found.name != reference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from segsync.errors import UsageError
 from segsync.model import DestinationSettings
@@ -26,28 +26,35 @@ def _check_token(token: Secret) -> None:
 
 
 def _check_places(settings: DestinationSettings) -> None:
-    try:
-        api = urlsplit(settings.api_url)
-        proxy = urlsplit(settings.proxy.reveal()) if settings.proxy else None
-        ports = (api.port, proxy and proxy.port)
-    except ValueError:
-        ports = None
-    if ports is None or api.scheme not in ("http", "https") or not api.hostname:
-        raise UsageError("destination.api_url is no http(s) address, or destination.proxy is none")
+    api = _parts(settings.api_url)
+    if api is None or api.scheme not in ("http", "https"):
+        raise UsageError("destination.api_url is not of the form https://host")
     if api.username is not None or api.query or api.fragment:
         raise UsageError("destination.api_url holds more than a host, a port and a path")
-    if proxy is not None and (proxy.scheme != "http" or not proxy.hostname):
-        raise UsageError("destination.proxy must be of the form http://host:port")
-    hops = [api.hostname, *([proxy.hostname] if proxy and proxy.hostname else [])]
-    if api.scheme == "http" and not settings.insecure_http and not all(map(_loopback, hops)):
+    hosts = [api.hostname]
+    if settings.proxy is not None:
+        proxy = _parts(settings.proxy.reveal())
+        if proxy is None or proxy.scheme != "http":
+            raise UsageError("destination.proxy is not of the form http://host:port")
+        hosts.append(proxy.hostname)
+    if api.scheme == "http" and not settings.insecure_http and not all(map(_loopback, hosts)):
         raise UsageError(
             "destination.api_url is http: the token would cross the network in the clear",
             hint="use https, or set destination.insecure_http",
         )
 
 
-def _loopback(host: str) -> bool:
+def _parts(url: str) -> SplitResult | None:
+    """The parts of an address with a host, or None."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        parts = urlsplit(url)
+        return parts if parts.hostname and (parts.port is None or parts.port > 0) else None
+    except ValueError:
+        return None
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from segsync.engine import Engine, Place, Target
+from segsync.engine import Engine, Layout, Place, Target
 from segsync.errors import PlanFileError
 from segsync.model import Address, IdentifierKind, LineRange, Part, Spec
 from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
@@ -92,8 +92,7 @@ def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
         parts = engine.restore_commands(
             commands,
             [_target_from(item) for item in document["targets"]],
-            spec.destination.format,
-            plan.created_at_ms,
+            Layout(spec.destination.format, plan.created_at_ms),
         )
         if parts != plan.parts:
             raise _unusable(path, "its commands are not those that were planned")

@@ -16,7 +16,7 @@ from segsync.comparison import (
     orphan,
 )
 from segsync.destination import SegmentLookup
-from segsync.engine import Engine, Keyspaces, Target
+from segsync.engine import PART_LIMIT, Engine, Keyspaces, Layout, Target
 from segsync.errors import SourceError
 from segsync.model import NEVER, Address, Spec
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
@@ -30,7 +30,10 @@ LookUp = Callable[[Address], SegmentLookup]
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What of the spec is planned, and how. `samples` are members per kind of change."""
+    """What of the spec is planned, and how.
+
+    `samples` are members per kind of change; each part of the payload is below `part_limit` bytes.
+    """
 
     targets: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
@@ -38,6 +41,7 @@ class PlanOptions:
     samples: int = 3
     parallelism: int = 4
     memory_limit: str = "1GB"
+    part_limit: int = PART_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Planner:
         check_allowed(spec, self.options.allowed)
         selection = select(spec, self.state.segments(), self.options.targets, self.options.excluded)
         plan = self._assemble(selection, self._compare_all(selection))
-        parts = engine.arrange(targets(plan, spec), spec.destination.format, self.now_ms)
+        layout = Layout(spec.destination.format, self.now_ms, self.options.part_limit)
+        parts = engine.arrange(targets(plan, spec), layout)
         sending = [item for item in selection.segments if item.number in plan.sending]
         return Planned(
             plan=replace(plan, parts=parts, ranges=engine.ranges()),

@@ -155,7 +155,7 @@ def carry_out(
 ) -> Report:
     """Confirm a plan, and do it."""
     plan = planned.plan
-    if plan.parts:
+    if plan.changes_something:
         check_not_stale(state, applying.destination)
     agreed = applying.confirm(plan)
     if not plan.changes_something or not agreed:
@@ -335,19 +335,21 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
 
 
 def _executions_of(run: Run, sending: Sending, applying: Applying) -> dict[int, list[Execution]]:
-    """The executions of each part that was sent. One that the journal does not know is of the part
-    whose upload was under way."""
-    under_way = [part for part in run.parts if part.status is PartStatus.SENDING]
+    """The executions of each part that was sent.
+
+    One that the journal does not know is of the part whose upload was under way; where another part
+    was sent before, it may be of that one too, and proves nothing.
+    """
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
     if run.import_id is None or not sent or applying.assume_finished:
         return {}
     found = _wait(run, run.import_id, sending, applying)
     recorded = {part.execution_id: part.number for part in sent if part.execution_id}
-    last = (under_way or sent)[-1].number
-    by_part: dict[int, list[Execution]] = {}
-    for execution in found:
-        by_part.setdefault(recorded.get(execution.id, last), []).append(execution)
-    return by_part
+    if len(sent) == 1:
+        return {sent[0].number: found}
+    return {
+        recorded[execution.id]: [execution] for execution in found if execution.id in recorded
+    }
 
 
 def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> list[Execution]:
@@ -357,7 +359,7 @@ def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> lis
     try:
         if missing:
             sending.look_for(import_id, recorded)
-        return sending.wait(import_id)
+        return sending.wait(import_id, frozenset(), recorded)
     except StillRunning as error:
         if is_overdue(run, applying.clock.now_ms(), sending.max_age_minutes):
             sending.problems.append(f"{error}; it is taken as ended, being so old")

@@ -48,19 +48,18 @@ class Patience:
         more than TOTAL_SECONDS after the start.
         """
         give_up_at = self.clock.monotonic() + TOTAL_SECONDS
-        for number in range(1, ATTEMPTS + 1):
+        number = 1
+        while True:
             try:
                 return attempt()
             except Transient as failure:
                 error, retry_after = failure.error, failure.retry_after
-            if number == ATTEMPTS:
-                break
             pause = self._pause(number, retry_after)
-            if self.clock.monotonic() + pause > give_up_at:
-                break
+            if number == ATTEMPTS or self.clock.monotonic() + pause > give_up_at:
+                raise error
             self.notify(f"{error}; trying again in {pause:.1f} s")
             self.clock.sleep(pause)
-        raise error
+            number += 1
 
     def _pause(self, number: int, retry_after: str | None) -> float:
         asked = retry_after_seconds(retry_after, self.clock.now_ms())

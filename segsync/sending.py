@@ -59,6 +59,10 @@ class Sending:
             if stopped or import_id is None:
                 decided.append(replace(part, status=PartStatus.UNSENT))
                 continue
+            if part.step > 1 and any(_in_doubt(earlier, part.step) for earlier in decided):
+                stopped = True
+                decided.append(replace(part, status=PartStatus.UNSENT))
+                continue
             decided.append(self._send_part(import_id, file, part, judge))
             stopped = decided[-1].status in (PartStatus.UNSENT, PartStatus.UNKNOWN)
         return tuple(decided)
@@ -79,7 +83,7 @@ class Sending:
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge
     ) -> PartRecord:
         known = (
-            frozenset(item.id for item in self.destination.list_executions(import_id))
+            frozenset(item.id for item in self._list(import_id))
             if (part.number > 1)
             else frozenset[str]()
         )
@@ -93,27 +97,34 @@ class Sending:
             self.state.note_part(
                 self.run.serial, part.number, PartStatus.SENT, execution_id=execution.id
             )
-        finished = self.wait(import_id, known)
-        return judge(part, finished)
+        ids = frozenset(item.id for item in arrived)
+        finished = self.wait(import_id, known, ids)
+        return judge(part, [item for item in finished if item.id in ids])
 
     def _upload(self, import_id: str, file: PayloadFile, known: frozenset[str]) -> list[Execution]:
-        """The part's executions: more than one where an upload seemed lost and was not."""
+        """The part's executions: more than one where an upload seemed lost and was not.
+
+        Raises NotSent or Refused only where no attempt can have arrived.
+        """
+        doubt = ""
         for attempt in range(1, self.timing.upload_attempts + 1):
             self.progress.uploading(file.part.number, len(self.run.parts), file.part.size)
             try:
                 return [self.destination.upload(import_id, file.path)]
-            except NotSent as error:
-                if attempt == self.timing.upload_attempts:
-                    raise
-                self._pause(attempt, str(error))
+            except (NotSent, Refused) as error:
+                if isinstance(error, NotSent) and attempt < self.timing.upload_attempts:
+                    self._pause(attempt, str(error))
+                    continue
+                if doubt:
+                    break
+                raise
             except (OutcomeUnknown, ProtocolError) as error:
                 self.progress.say(f"{error}; looking whether it arrived")
                 if arrived := self.look_for(import_id, known):
                     return arrived
-                last = str(error)
+                doubt = str(error)
         raise StillRunning(
-            f"part {file.part.number} was sent {self.timing.upload_attempts} times, and whether it "
-            f"arrived is unknown: {last}",
+            f"part {file.part.number} was sent, and whether it arrived is unknown: {doubt}",
             hint="run `segsync apply` again: it looks once more, and sends again what is in doubt",
         )
 
@@ -149,21 +160,30 @@ class Sending:
             self.clock.sleep(pause)
             pause = min(2 * pause, self.timing.longest_poll)
 
-    def wait(self, import_id: str, known: frozenset[str] = frozenset()) -> list[Execution]:
+    def wait(
+        self, import_id: str, known: frozenset[str], expected: frozenset[str]
+    ) -> list[Execution]:
         """Poll until every execution of the import is terminal; returns those not in `known`.
 
         A finished execution without readable counts is asked for a little longer: they may follow.
-        Raises StillRunning at `max_age_minutes`.
+        Raises StillRunning at `max_age_minutes`, and where one of `expected` is not in the list.
         """
         deadline = self.clock.monotonic() + self.max_age_minutes * 60
+        listed_by = self.clock.monotonic() + self.timing.grace
         settled = self.clock.monotonic() + self.timing.settling
         pause = self.timing.first_poll
         while True:
             executions = [item for item in self._list(import_id) if item.id not in known]
             active = [item for item in executions if item.state is ExecutionState.ACTIVE]
+            missing = expected.difference(item.id for item in executions)
             for item in active[:1]:
                 self.progress.waiting(item.id, item.status, item.progress)
-            if active:
+            if missing and self.clock.monotonic() >= listed_by:
+                raise StillRunning(
+                    f"execution {min(missing)} of import {import_id} cannot be found",
+                    hint="run `segsync apply` again: it looks once more before anything is sent",
+                )
+            if active or missing:
                 settled = self.clock.monotonic() + self.timing.settling
             elif self.clock.monotonic() >= settled or not any(map(_lacks_counts, executions)):
                 return executions
@@ -182,6 +202,11 @@ Judge = Callable[[PartRecord, list[Execution]], PartRecord]
 
 def _is_final(error: DestinationError) -> bool:
     return isinstance(error, Refused) and error.status < 500 and error.status not in (408, 429)
+
+
+def _in_doubt(part: PartRecord, step: int) -> bool:
+    """Whether a part that must be finished before `step` may still take effect when sent again."""
+    return part.step < step and part.status is not PartStatus.CONFIRMED
 
 
 def _lacks_counts(execution: Execution) -> bool:

@@ -219,7 +219,10 @@ class Wire:
             )
         reason = self._clean(_reason(cause))
         if not self._attempt.begun:
-            return NotSent(f"could not {request.purpose}: no connection to {self._host}: {reason}")
+            way = " through destination.proxy" if self._proxy else ""
+            return NotSent(
+                f"could not {request.purpose}: no connection to {self._host}{way}: {reason}"
+            )
         if self._attempt.expired:
             reason = f"no complete answer within {request.seconds:g} s"
         return OutcomeUnknown(f"could not {request.purpose}: {self._host}: {reason}")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from segsync.emulator import Emulator, EmulatorServer, Upload
+from segsync.emulator.api import Api
+from segsync.emulator.messages import Request
 from tests.support.api_client import (
     CSV,
     IMPORTS,
@@ -142,10 +144,12 @@ def test_the_token_is_the_bare_value_of_the_header(emulator: Emulator, client: A
 
 
 def test_what_is_not_there_is_a_404_in_the_platforms_words(client: ApiClient) -> None:
+    client.create_import()
     for path in (
         "/v1/datamarts/1/document_imports",
         f"{IMPORTS}/77",
         f"{IMPORTS}/77/executions",
+        f"{IMPORTS}/1001/executions/77",
         "/v1/data_file/data?uri=mics://data_file/1",
         "/v1/data_file/data?uri=mics://data_file/../x",
         "/v1/audience_segments/77",
@@ -213,7 +217,12 @@ def test_the_memberships_of_one_user_can_be_read(emulator: Emulator, client: Api
     emulator.declare_person([emulator.account("u1"), emulator.email("abc")])
     import_id = client.create_import().data["id"]
     client.upload(
-        import_id, ndjson(update(data_bag='{"a":1}'), update(segment="other"), update("u2"))
+        import_id,
+        ndjson(
+            update(data_bag='{"a":1}'),
+            update(segment="other", expiration_duration=0),
+            update("u2"),
+        ),
     )
     emulator.run_all()
     base = "/v1/datamarts/1509"
@@ -233,6 +242,11 @@ def test_the_memberships_of_one_user_can_be_read(emulator: Emulator, client: Api
             "last_modified_ts": NOW_MS,
             "expiration_ts": NOW_MS + 60 * MINUTE_MS,
         }
+        assert found[segment.id] == {
+            "segment_id": segment.id,
+            "creation_ts": NOW_MS,
+            "last_modified_ts": NOW_MS,
+        }
     one = client.get(f"{base}/user_points/email_hash=abc/user_segments/audience_segment_id=10001")
     assert one.data["segment_id"] == "10001"
     for nobody in ("email_hash=none", "user_agent_id=none", "user_point_id=99", "nonsense"):
@@ -251,6 +265,17 @@ def test_segments_are_found_by_technical_name_and_by_id(
     assert client.get("/v1/audience_segments", datamart_id="1").data == []
 
 
+def test_segments_are_searched_by_keywords(emulator: Emulator, client: ApiClient) -> None:
+    emulator.add_segment("b", name="Big spenders")
+    found = client.get("/v1/audience_segments", keywords="BIG").data
+    assert [one["technical_name"] for one in found] == ["b"]
+
+
+def test_a_new_segment_gets_an_id_that_is_free(emulator: Emulator) -> None:
+    emulator.add_segment("taken", id="10002")
+    assert emulator.add_segment("next").id == "10003"
+
+
 def test_a_segment_can_be_created_once(client: ApiClient) -> None:
     fields = {
         "datamart_id": "1509",
@@ -266,6 +291,8 @@ def test_a_segment_can_be_created_once(client: ApiClient) -> None:
     assert client.post("/v1/audience_segments", fields).status == 400
     assert client.post("/v1/audience_segments", {**fields, "datamart_id": 1}).status == 400
     assert client.post("/v1/audience_segments", {"datamart_id": 1509}).status == 400
+    wrong = {**fields, "technical_name": "wrong", "default_ttl": "a day"}
+    assert client.post("/v1/audience_segments", wrong).status == 400
 
 
 def test_a_pending_execution_can_be_cancelled(emulator: Emulator, client: ApiClient) -> None:
@@ -326,6 +353,16 @@ def test_the_most_executions_in_flight_are_counted(emulator: Emulator, client: A
     assert emulator.max_in_flight == 1
     client.upload(import_id, ndjson(update()))
     assert emulator.max_in_flight == 2
+
+
+def test_a_small_request_with_a_huge_body_is_refused(client: ApiClient) -> None:
+    assert client.request("POST", IMPORTS, b" " * 10_000_001).status == 400
+
+
+def test_an_upload_without_a_body_is_refused(emulator: Emulator) -> None:
+    path = f"{IMPORTS}/{emulator.add_import('x').id}/executions"
+    request = Request("POST", path, {"authorization": TOKEN, "content-type": "text/csv"})
+    assert Api(emulator).handle(request).status == 400
 
 
 def test_one_connection_carries_many_requests(client: ApiClient) -> None:

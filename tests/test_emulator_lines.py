@@ -175,6 +175,19 @@ def test_a_quarantined_person_is_silently_not_added(emulator: Emulator) -> None:
     assert set(emulator.members("vip")) == {emulator.account("in")}
 
 
+def test_a_person_of_whom_one_half_was_quarantined_is_quarantined(emulator: Emulator) -> None:
+    emulator.declare_person([emulator.account("u1")])
+    emulator.quarantine(emulator.account("u2"))
+    emulator.declare_person([emulator.account("u1"), emulator.account("u2")])
+    carried_out(emulator, update("u1"))
+    assert emulator.members("vip") == {}
+
+
+def test_a_person_has_an_identifier(emulator: Emulator) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        emulator.declare_person([])
+
+
 def test_lines_take_effect_in_an_order_that_the_seed_decides() -> None:
     winners = set()
     for seed in range(10):
@@ -259,6 +272,26 @@ def test_wrong_csv_rows_fail_for_a_named_reason(emulator: Emulator) -> None:
     )
     codes = ("bad_csv", "bad_duration", "no_identifier", "missing_duration")
     assert dict(emulator.refused) == dict.fromkeys(codes, 1)
+
+
+def test_failed_csv_rows_stand_in_the_error_file(emulator: Emulator) -> None:
+    rows = HEADER, 'UPDATE,"a ""b""",vip,,,'
+    failed = error_file(emulator, carried_out(emulator, *rows, mime=CSV))
+    assert json.loads(failed) == {
+        "operation": "UPDATE",
+        "user_account_id": 'a "b"',
+        "segment_technical_name": "vip",
+        "error": "expiration_duration is mandatory",
+    }
+    emulator.behave(error_file="input_lines")
+    failed = error_file(emulator, carried_out(emulator, *rows, mime=CSV))
+    assert failed == '"UPDATE","a ""b""","vip"\n'
+
+
+def test_a_csv_payload_of_many_chunks_loses_no_row(emulator: Emulator) -> None:
+    rows = [f"UPDATE,u{number},vip,60,," for number in range(20_001)]
+    execution = carried_out(emulator, HEADER, *rows, mime=CSV)
+    assert execution["result"]["total_success"] == len(emulator.members("vip")) == len(rows)
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,10 @@ def test_an_import_that_the_platform_renamed_is_not_believed() -> None:
 
 
 def test_an_import_whose_answer_has_no_name_is_taken() -> None:
-    with RawServer(ok({"id": 77})) as server:
-        assert destination(server.url).create_import("ref") == DocumentImport("77", "ref")
+    with RawServer(ok({"id": 77}), ok({"id": "78", "name": None})) as server:
+        platform = destination(server.url)
+        assert platform.create_import("ref") == DocumentImport("77", "ref")
+        assert platform.create_import("ref") == DocumentImport("78", "ref")
 
 
 def test_an_import_whose_answer_was_lost_is_found_by_its_exact_name() -> None:
@@ -230,7 +232,12 @@ def test_an_answer_without_end_takes_little_memory(start: bytes, more: bytes) ->
 
 
 def test_an_error_file_is_not_held_in_memory(tmp_path: Path) -> None:
-    with RawServer(answer(b"x" * 50_000_000)) as server, memory_below(5):
+    def step(talk: Conversation) -> None:
+        talk.send(head(length=50_000_000))
+        for _ in range(50):
+            talk.send(b"x" * 1_000_000)
+
+    with RawServer(step) as server, memory_below(5):
         destination(server.url).fetch_error_file("mics://x", tmp_path / "errors")
     assert (tmp_path / "errors").stat().st_size == 50_000_000
 
@@ -264,10 +271,8 @@ def test_an_upload_is_not_held_in_memory(tmp_path: Path) -> None:
         file.truncate(50_000_000)
 
     def swallow(talk: Conversation) -> None:
-        left = talk.request.length
-        while left > 0:
-            left -= len(talk.connection.recv(65536))
-        ok({"id": "9"})(talk)
+        talk.swallow_body()
+        talk.send(head(length=33) + b'{"status":"ok","data":{"id":"9"}}')
 
     with RawServer(swallow) as server, memory_below(5):
         destination(server.url).upload("77", path)
@@ -277,9 +282,10 @@ def test_an_interrupted_download_leaves_no_file(tmp_path: Path) -> None:
     def interrupt(sentence: str) -> None:
         raise KeyboardInterrupt(sentence)
 
-    with RawServer(answer(b"", 503)) as server, pytest.raises(KeyboardInterrupt):
+    with RawServer(answer(b"", 503)) as server:
         platform = destination(server.url, notify=interrupt)
-        platform.fetch_error_file("mics://x", tmp_path / "errors")
+        with pytest.raises(KeyboardInterrupt):
+            platform.fetch_error_file("mics://x", tmp_path / "errors")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -27,7 +29,7 @@ from segsync.exchange import Limits
 from segsync.mediarithmics import Mediarithmics
 from segsync.model import Address
 from tests.support.conformance import command, finished, payload
-from tests.support.platform import DATAMART, TOKEN, destination, fails, lasting
+from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails, lasting
 from tests.support.raw_server import RawServer, early, head
 
 LINES = 100
@@ -69,7 +71,7 @@ class Scene:
         ]
 
     def list(self) -> None:
-        [one] = self.platform.list_executions(self.document_import)
+        one = self.platform.list_executions(self.document_import)[0]
         assert one.state is ExecutionState.SUCCEEDED
         assert one.total_failure == LINES
 
@@ -333,3 +335,36 @@ def test_the_total_time_of_a_dripping_answer_is_kept(scene: Scene) -> None:
     scene.emulator.faults.add("upload", Drip(bytes_per_second=5))
     with lasting(0.2), fails(OutcomeUnknown, "no complete answer within"):
         scene.platform.upload(scene.document_import, scene.payload())
+
+
+LASTING = [fault for name, fault in BREAKS.items() if "silent" not in name and name != "slow"]
+ANYTHING = [*LASTING, *HARMLESS.values(), *SENSELESS.values()]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_mix_of_faults_ends_in_an_answer_or_a_known_error(seed: int, scene: Scene) -> None:
+    chance = Random(seed)
+    for endpoint in (*REPEATED, "upload"):
+        for _ in range(3):
+            fault = chance.choice(ANYTHING if endpoint != "error_file" else LASTING)
+            scene.emulator.faults.add(endpoint, fault, chance.randint(1, 4), chance.randint(1, 3))
+    known = (NotSent, Refused, OutcomeUnknown, ProtocolError)
+    made = None
+    for _ in range(4):
+        with suppress(*known):
+            made = scene.platform.create_import("segsync-mixed")
+        uploads = scene.uploads()
+        try:
+            begun = scene.platform.upload(scene.document_import, scene.payload())
+        except known as error:
+            assert_clean(error)
+        else:
+            assert begun.state is ExecutionState.ACTIVE
+        assert scene.uploads() == uploads + 1
+        for read in READS.values():
+            (scene.folder / "errors").unlink(missing_ok=True)
+            with suppress(*known):
+                read(scene)
+    scene.emulator.faults.clear()
+    made = made or scene.platform.create_import("segsync-mixed")
+    assert made in scene.platform.find_imports("segsync-mixed")

@@ -181,7 +181,7 @@ def test_each_pause_is_told() -> None:
 
 
 def test_the_jitter_is_a_share_of_the_pause() -> None:
-    clock, shares, failures = FakeClock(), iter([0.0, 0.25, 0.5, 1.0]), []
+    clock, shares, failures = FakeClock(), iter([0.0, 0.25, 0.5, 1.0, 1.0]), []
 
     def attempt() -> None:
         failures.append(1)

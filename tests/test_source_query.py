@@ -31,7 +31,7 @@ def test_a_parameter_is_bound_wherever_it_stands_as_one(lexis: Lexis) -> None:
     "text",
     [
         "SELECT ':a', 'it''s :a' FROM t WHERE b = :a",
-        "SELECT 1 AS \":a\", 2 AS \"x\"\":a\" FROM t WHERE b = :a",
+        'SELECT 1 AS ":a", 2 AS "x"":a" FROM t WHERE b = :a',
         "SELECT '12:30:45' FROM t WHERE b = :a -- not :a",
         "SELECT 1 /* :a ' \" -- */ WHERE b = :a",
         "SELECT 1 -- it's :a \" \n WHERE b = :a",
@@ -47,7 +47,10 @@ def test_nothing_but_the_parameter_is_touched(text: str, lexis: Lexis) -> None:
 @pytest.mark.parametrize(
     ("lexis", "text"),
     [
-        (POSTGRESQL, "SELECT $$ :a ' $$, $q$ $$ :a $q$, E'\\' :a', x::a, '{1}'::int[] WHERE b = :a"),
+        (
+            POSTGRESQL,
+            "SELECT $$ :a ' $$, $q$ $$ :a $q$, E'\\' :a', x::a, '{1}'::int[] WHERE b = :a",
+        ),
         (POSTGRESQL, "SELECT 1 /* /* :a */ :a ' */ WHERE b = :a"),
         (POSTGRESQL, "SELECT y[1] FROM t$x WHERE someE'\\' = :a"),
         (DUCKDB, "SELECT $$ :a $$, E'\\' :a' WHERE b = :a"),

@@ -196,7 +196,15 @@ def test_any_text_arrives_as_it_is(source: Source, text: str) -> None:
 
 def to_json(text: str) -> str:
     """A JSON string as DuckDB writes it, by its rules and not by its code."""
-    short = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    short = {
+        '"': '\\"',
+        "\\": "\\\\",
+        "\b": "\\b",
+        "\f": "\\f",
+        "\n": "\\n",
+        "\r": "\\r",
+        "\t": "\\t",
+    }
     parts = (short.get(c, f"\\u{ord(c):04X}" if c < " " else c) for c in text)
     return f'"{"".join(parts)}"'
 

@@ -85,8 +85,9 @@ def test_a_file_that_is_no_mapping_says_so(folder: SpecFolder, content: str) -> 
 
 
 def test_depth_ends_at_twenty(folder: SpecFolder) -> None:
-    assert "nested more than 20 levels" in folder.problem(ONE + "x: " + "[" * 30 + "]" * 30)
-    assert "this is not YAML" in str(folder.problems(ONE + "x: " + "[" * 19)[0])
+    """The root is level 0, the value of `x` level 1."""
+    assert "`x` is not a key" in folder.problem(ONE + "x: " + "[" * 20 + "]" * 20)
+    assert "6:24: nested more than 20 levels" in folder.problem(ONE + "x: " + "[" * 21 + "]" * 21)
     assert "nested more than 20 levels" in folder.problem("- " * 5000 + "x")
 
 

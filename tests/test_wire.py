@@ -36,6 +36,12 @@ def test_the_token_is_sent_as_it_stands() -> None:
     assert "cookie" not in request.headers
 
 
+def test_an_origin_may_have_a_path() -> None:
+    with RawServer(answer(b"{}")) as server:
+        wire(f"{server.url}/mics/").exchange(asking())
+    assert server.requests[0].target == "/mics/v1/things"
+
+
 def test_netrc_and_proxy_variables_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

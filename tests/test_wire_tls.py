@@ -14,7 +14,7 @@ from segsync.errors import NotSent, OutcomeUnknown, UsageError
 from segsync.exchange import FileBody, Untrusted
 from segsync.origin import check_destination
 from segsync.secret import Secret
-from tests.support.platform import TOKEN, asking, fails, lasting, settings, wire
+from tests.support.platform import TOKEN, asking, destination, fails, lasting, settings, wire
 from tests.support.raw_server import Conversation, RawServer, answer, dripping, head, raw
 from tests.support.tls import Authority
 
@@ -79,9 +79,11 @@ def test_no_environment_variable_adds_an_authority_or_ends_verification(
         monkeypatch.setenv(name, str(trusted))
     monkeypatch.setenv("SSL_CERT_DIR", str(trusted.parent))
     monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
+    monkeypatch.setenv("SSLKEYLOGFILE", str(trusted.parent / "keys"))
     with RawServer(answer(b"{}"), tls=authority.server()) as server, fails(Untrusted):
         wire(server.url).exchange(asking())
     assert server.requests == []
+    assert not (trusted.parent / "keys").exists()
 
 
 def test_tls_before_1_2_is_not_spoken(authority: Authority, trusted: Path) -> None:
@@ -178,7 +180,7 @@ def test_a_proxy_that_refuses_sends_nothing(trusted: Path) -> None:
 def test_a_proxy_that_is_not_there_sends_nothing(trusted: Path) -> None:
     with RawServer(answer()) as proxy:
         pass
-    with fails(NotSent, "Connection refused"):
+    with fails(NotSent, "through destination.proxy: Connection refused"):
         line = wire("https://127.0.0.1:1", ca_file=trusted, proxy=Secret(proxy.url))
         line.exchange(asking())
 
@@ -230,10 +232,13 @@ def test_plain_http_over_a_network_must_be_asked_for() -> None:
     check_destination(settings("http://10.0.0.1", insecure_http=True))
 
 
-@pytest.mark.parametrize("proxy", ["https://proxy:1", "socks5://proxy:1", "proxy:3128", "http://"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["https://proxy:1", "socks5://proxy:1", "proxy:3128", "http://", "http://[::1", "http://a:b"],
+)
 def test_a_proxy_of_another_kind_is_refused(proxy: str) -> None:
     with pytest.raises(UsageError, match=r"destination\.proxy"):
-        check_destination(settings("https://api.mediarithmics.com", proxy=Secret(proxy)))
+        destination("https://api.mediarithmics.com", proxy=Secret(proxy))
 
 
 def test_plain_http_is_loopback_only_if_its_proxy_is() -> None:

@@ -48,6 +48,9 @@ def _before(
         Path | None,
         typer.Option("-f", "--file", help="The spec; may as well stand behind the command."),
     ] = None,
+    debug: Annotated[  # noqa: ARG001 — main() takes it out, wherever it stands: this is its help
+        bool, typer.Option("--debug", help="Show where an unexpected error happened.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     session = session_of(context)

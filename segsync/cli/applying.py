@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from segsync.cli import options
 from segsync.cli.planning import make_clock, plan_options, show_plan
 from segsync.cli.session import Session, session_of
 from segsync.errors import UsageError
-from segsync.render.lines import EMPTY, Span, Style, line
+from segsync.render.errors import error_lines
 from segsync.render.terminal import OutputError, is_terminal
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from segsync.reconcile import Applying
     from segsync.render.progress import Shown
     from segsync.report import Exit, Report
+    from segsync.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def apply(
 ) -> None:
     """Plan, ask, and send exactly that; or send a saved plan.
 
-    Exit status: 0 done, 1 error, 3 a segment is blocked by a guard, 4 some commands were rejected, 5
-    the outcome of some is unknown (run it again), 6 another apply holds the state.
+    Exit status: 0 done, 1 error, 3 a segment is blocked by a guard, 4 some commands were rejected,
+    5 the outcome of some is unknown (run it again), 6 another apply holds the state.
     """
     session = session_of(context)
     if plan_file and (target or exclude or allow):
@@ -100,50 +101,47 @@ def _check_rehearsal(spec: Spec) -> None:
 
 
 def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -> Report:
+    import random
+
     from segsync.mediarithmics import Mediarithmics
+    from segsync.planfile import lineage_of
     from segsync.reconcile import Applying, writing_state
     from segsync.render.progress import make_progress
     from segsync.sending import Timing
     from segsync.state import hold
 
-    session.applying = spec
+    lineage = lineage_of(request.plan_file) if request.plan_file else None
     progress = make_progress(session.terminal)
-    try:
-        with (
-            hold(spec.state, "apply"),
-            writing_state(spec) as state,
-            Mediarithmics(
-                spec.destination,
-                clock,
-                random.random,
-                on_sent=progress.uploaded,
-                notify=progress.say,
-            ) as destination,
-        ):
-            applying = Applying(
-                destination=destination,
-                clock=clock,
-                confirm=_confirm(session, request, progress),
-                progress=progress,
-                timing=Timing(),
-                assume_finished=request.assume_finished,
-            )
-            return _carry_out(spec, state, request, applying)
-    finally:
-        progress.close()
+    with (
+        closing(progress),
+        hold(spec.state, "apply"),
+        session.apply_of(spec),
+        writing_state(spec, lineage) as state,
+        Mediarithmics(
+            spec.destination,
+            clock,
+            random.random,
+            on_sent=progress.uploaded,
+            notify=progress.say,
+        ) as destination,
+    ):
+        applying = Applying(
+            destination=destination,
+            clock=clock,
+            confirm=_confirm(session, request, progress),
+            progress=progress,
+            timing=Timing(),
+            assume_finished=request.assume_finished,
+        )
+        return _carry_out(spec, state, request, applying)
 
 
-def _carry_out(spec: Spec, state, request: Request, applying: Applying) -> Report:
+def _carry_out(spec: Spec, state: State, request: Request, applying: Applying) -> Report:
     from segsync import reconcile
 
     if request.plan_file is None:
         return reconcile.apply(spec, state, request.chosen, applying)
-    from segsync import planfile
-
-    recovered = reconcile.recover(spec, state, applying)
-    with reconcile.open_engine(state, request.chosen) as engine:
-        planned = planfile.load(request.plan_file, spec, state, engine)
-        return reconcile.carry_out(planned, state, applying, recovered)
+    return reconcile.apply_saved(spec, state, request.plan_file, request.chosen, applying)
 
 
 def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[Plan], bool]:
@@ -172,25 +170,23 @@ def _show_before(session: Session, plan: Plan, request: Request) -> None:
 
 
 def _finish(session: Session, report: Report, request: Request) -> Exit:
-    from segsync.report import FIRST_OF, Exit
+    from segsync.report import Exit
 
-    found = {report.exit}
-    if not report.agreed:
-        found.add(Exit.ERROR)
+    status = report.exit if report.agreed else Exit.ERROR
     try:
-        _show(session, report, request)
+        _show(session, report, request, status)
     except OutputError as error:
-        session.terminal.tell([EMPTY, line(Span("Error: ", Style.ERROR), str(error))])
-        found.add(Exit.ERROR)
-    return next((status for status in FIRST_OF if status in found), Exit.DONE)
+        session.terminal.tell(error_lines(error, session.terminal.columns))
+        return Exit.UNKNOWN if status is Exit.UNKNOWN else Exit.ERROR
+    return status
 
 
-def _show(session: Session, report: Report, request: Request) -> None:
+def _show(session: Session, report: Report, request: Request, status: Exit) -> None:
     terminal = session.terminal
     if request.format == "json":
         from segsync.render.report_json import report_json
 
-        terminal.write_json(report_json(report))
+        terminal.write_json(report_json(report, status))
         return
     from segsync.render.report_text import report_text
 

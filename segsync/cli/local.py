@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +12,7 @@ from segsync.cli.session import session_of
 from segsync.errors import UsageError
 from segsync.render import figures
 from segsync.render.lines import Span, Style, line
+from segsync.render.printable import printable
 
 if TYPE_CHECKING:
     from segsync.emulator import Behaviour
@@ -78,8 +78,12 @@ def emulator(
     data: Annotated[
         Path | None, typer.Option("--data", help="Keep everything in this file.")
     ] = None,
-    datamart: Annotated[str, typer.Option("--datamart", metavar="ID")] = "1509",
-    token: Annotated[str, typer.Option("--token")] = "emulator-token",
+    datamart: Annotated[
+        str, typer.Option("--datamart", metavar="ID", help="Its only datamart.")
+    ] = "1509",
+    token: Annotated[
+        str, typer.Option("--token", help="What it takes for one; never use a real token here.")
+    ] = "emulator-token",
     seed: Annotated[int, typer.Option("--seed", help="Of the order of a payload's lines.")] = 0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Do not make segments that are unknown.")
@@ -88,6 +92,10 @@ def emulator(
         Literal["polls", "clock", "real"],
         typer.Option("--timing", help="What moves executions on."),
     ] = "polls",
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Speak TLS, with this certificate (PEM).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="The certificate's key (PEM).")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any switch of the emulator; repeatable."),
@@ -100,7 +108,14 @@ def emulator(
     session = session_of(context)
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)
     chosen = ServeOptions(
-        port=port, data=data, datamart_id=datamart, token=token, seed=seed, behaviour=behaviour
+        port=port,
+        data=data,
+        datamart_id=datamart,
+        token=token,
+        seed=seed,
+        behaviour=behaviour,
+        certificate=certificate,
+        key=key,
     )
     serve(chosen, lambda text: session.show(line(text)))
 
@@ -117,14 +132,13 @@ def _behaviour(words: list[str], *, strict: bool) -> Behaviour:
 
 def demo(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(help="Where to; a new folder by default.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="A folder that does not exist yet.")] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Leave the emulator running afterwards.")
+        bool, typer.Option("--serve", help="Leave the local platform running at the end.")
     ] = False,
 ) -> None:
-    """See it all in a minute: a small shop, an emulator, a plan and an apply."""
-    from segsync import demo as show
+    """Tell the whole story with a small shop and a local platform, from real commands."""
+    from segsync.demo import run
 
     session = session_of(context)
-    os.environ.setdefault("SEGSYNC_DEMO", "1")
-    show.run(folder, serve, lambda text: session.show(line(text)))
+    raise typer.Exit(run(folder, serve, lambda text: session.show(line(printable(text)))))

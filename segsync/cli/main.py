@@ -8,37 +8,40 @@ from collections.abc import Sequence
 
 import typer
 
+from segsync.cli.aftermath import after_interrupt, run_is_open, signals_interrupt
 from segsync.cli.app import build
 from segsync.cli.session import Session
-from segsync.errors import Locked, OutcomeUnknown, SegsyncError
+from segsync.errors import Locked, SegsyncError
 from segsync.render.errors import error_lines, message_lines
 from segsync.render.lines import Line, line
 from segsync.render.printable import printable
-from segsync.render.terminal import Terminal, open_standard_streams
+from segsync.render.terminal import OutputError, Terminal, open_standard_streams
 from segsync.secret import Redactor
 
 DONE, ERROR, UNKNOWN, LOCKED = 0, 1, 5, 6
+DEBUG = "--debug"
 SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "URL", "DSN", "KEY")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit status and never raises an Exception."""
-    from segsync.cli.interrupts import like_ctrl_c
+    """Run one command; returns its exit status, whatever happens.
 
+    `--debug` may stand anywhere: it is added when a command has failed, behind it.
+    """
     open_standard_streams()
-    plain = [item for item in arguments if item != "--debug"]
+    plain = [item for item in arguments if item != DEBUG]
     session = Session(Terminal(os.environ), debug=len(plain) < len(arguments))
     try:
-        with like_ctrl_c():
+        with signals_interrupt():
             return _run(session, plain)
     except KeyboardInterrupt:
-        from segsync.cli.interrupts import after_interrupt
-
         return after_interrupt(session)
+    except OutputError:
+        return ERROR  # standard error itself cannot be written
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
-    terminal = session.terminal
+    columns = session.terminal.columns
     try:
         command = build()
         with command.make_context("segsync", list(arguments), obj=session) as context:
@@ -46,20 +49,24 @@ def _run(session: Session, arguments: Sequence[str]) -> int:
         return DONE
     except typer.Exit as ended:
         return int(ended.exit_code)
+    except BrokenPipeError:
+        session.terminal.close()
+        return DONE
     except typer.TyperException as error:
-        terminal.tell(_usage_lines(error, terminal.columns))
-        return ERROR
+        return _failed(session, _usage_lines(error, columns))
     except SegsyncError as error:
-        terminal.tell(error_lines(error, terminal.columns))
-        return _status(error)
+        status = LOCKED if isinstance(error, Locked) else ERROR
+        return _failed(session, error_lines(error, columns), status)
+    except OSError as error:
+        return _failed(session, _debugged(session, error) or _system_lines(error, columns))
     except Exception as error:
-        return _unexpected(session, error)
+        return _failed(session, _debugged(session, error) or _unexpected_lines(error, columns))
 
 
-def _status(error: SegsyncError) -> int:
-    if isinstance(error, OutcomeUnknown):
-        return UNKNOWN
-    return LOCKED if isinstance(error, Locked) else ERROR
+def _failed(session: Session, lines: list[Line], status: int = ERROR) -> int:
+    """Tell an error. Whatever it is: a run that is left open matters more to the caller."""
+    session.terminal.tell(lines)
+    return UNKNOWN if status == ERROR and run_is_open(session) else status
 
 
 def _usage_lines(error: typer.TyperException, columns: int) -> list[Line]:
@@ -68,21 +75,27 @@ def _usage_lines(error: typer.TyperException, columns: int) -> list[Line]:
     return message_lines(error.format_message(), hint, columns)
 
 
-def _unexpected(session: Session, error: Exception) -> int:
-    """One line, or with --debug the traceback; neither shows a secret."""
-    terminal = session.terminal
-    if session.debug:
-        text = "".join(traceback.format_exception(error))
-        terminal.tell([line(_hidden(printable(row))) for row in text.splitlines()])
-        return ERROR
+def _system_lines(error: OSError, columns: int) -> list[Line]:
+    about = f"{error.filename}: " if error.filename else ""
+    return message_lines(_hidden(f"{about}{error.strerror or error}"), None, columns)
+
+
+def _unexpected_lines(error: Exception, columns: int) -> list[Line]:
     message = _hidden(f"unexpected error: {type(error).__name__}: {error}")
-    hint = "this is a mistake in segsync, please report it; --debug shows where it happened"
-    terminal.tell(message_lines(message, hint, terminal.columns))
-    return ERROR
+    hint = f"this is a mistake in segsync: please report it, with what {DEBUG} shows"
+    return message_lines(message, hint, columns)
+
+
+def _debugged(session: Session, error: Exception) -> list[Line]:
+    """The traceback, where it was asked for."""
+    if not session.debug:
+        return []
+    text = "".join(traceback.format_exception(error))
+    return [line(_hidden(printable(row))) for row in text.splitlines()]
 
 
 def _hidden(text: str) -> str:
-    """`text` without what the environment holds under names of secrets: the spec may not be read yet."""
+    """`text` without what the environment has under names of secrets: the spec may be unread."""
     return Redactor(
         value for name, value in os.environ.items() if any(w in name.upper() for w in SECRET_NAMES)
     )(text)

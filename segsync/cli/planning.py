@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,6 +99,7 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
         from segsync import planfile
 
         planfile.save(planned, out)
+        session.terminal.tell([line(f"saved the plan: segsync apply {shlex.quote(str(out))}")])
     if commands:
         for path in write_commands(planned, commands):
             session.terminal.tell([line(f"wrote {path}")])

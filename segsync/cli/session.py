@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import typer
 
+from segsync.render.escaping import as_html
 from segsync.render.lines import Line
+from segsync.render.printable import printable
 from segsync.render.terminal import Terminal
 from segsync.secret import Redactor
 
@@ -22,7 +26,7 @@ FILE_VARIABLE = "SEGSYNC_FILE"
 
 @dataclass
 class Session:
-    """One invocation. `journalling` is the spec of an apply under way, for whom a signal asks."""
+    """One invocation. `applying` is the spec of an apply that has the lock, or that failed."""
 
     terminal: Terminal
     debug: bool = False
@@ -38,12 +42,27 @@ class Session:
         from segsync.spec import load_spec
 
         spec = load_spec(self.path(file), os.environ)
-        self.terminal.redact = Redactor(spec.secrets)
+        self.terminal.redact = Redactor(_secrets_in(spec))
         return spec
+
+    @contextmanager
+    def apply_of(self, spec: Spec) -> Iterator[None]:
+        """While an apply has the lock: it is remembered, if it does not end well."""
+        self.applying = spec
+        yield
+        self.applying = None
 
     def show(self, *lines: Line) -> None:
         """Print lines as the result."""
         self.terminal.show(lines)
+
+
+def _secrets_in(spec: Spec) -> list[str]:
+    """The spec's secrets, and the passwords inside of its URLs."""
+    from segsync.source.messages import secrets_of
+
+    parts = [part for secret in spec.secrets for part in (secret, *secrets_of(secret))]
+    return [form for part in parts for form in (part, as_html(part), printable(part))]
 
 
 def session_of(context: typer.Context) -> Session:

@@ -14,7 +14,8 @@ def status(
     """Show what the state knows: members, runs, rejects, what renews or lapses soon."""
     from segsync.cli.planning import make_clock
     from segsync.reconcile import reading_state
-    from segsync.render.status import read_status, status_json, status_text
+    from segsync.render.status import read_status, status_json
+    from segsync.render.status_text import status_text
 
     session = session_of(context)
     spec = session.load(file)

@@ -31,9 +31,8 @@ def show(context: typer.Context, file: options.File = None) -> None:
     session = session_of(context)
     spec = session.load(file)
     with reading_state(spec) as state:
-        session.terminal.show(
-            identity_text(state, str(spec.state), session.terminal.columns, exists=spec.state.exists())
-        )
+        known, columns = spec.state.exists(), session.terminal.columns
+        session.terminal.show(identity_text(state, str(spec.state), columns, exists=known))
 
 
 def members(

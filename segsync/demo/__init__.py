@@ -14,7 +14,7 @@ from segsync.emulator import Behaviour, Emulator, EmulatorServer
 DEFAULT_FOLDER = Path("segsync-demo")
 
 
-def run(folder: Path | None, serve: bool, say: Callable[[str], None]) -> int:  # noqa: FBT001
+def run(folder: Path | None, serve: bool, say: Callable[[str], None]) -> int:
     """Tell the story in `folder`; with `serve`, keep the platform up until Ctrl-C.
 
     Gives the exit status. Raises UsageError where the folder cannot be used.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from segsync.demo.folder import SHOP, TOKEN
 from segsync.demo.shop import change_shop
@@ -95,20 +96,19 @@ class Stage:
         self.now = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def kill_at_next_upload(self) -> None:
-        """Let the next apply die (kill -9) while the platform already has its payload."""
-        victims = [1]
+        """Let the next apply die (kill -9) when the platform has all of its payload."""
+        struck = Event()
 
         def kill(_upload: Upload) -> None:
-            if victims and self._under_way:
-                victims.clear()
+            if not struck.is_set():
+                struck.set()
                 self._under_way[-1].kill()
 
         self.emulator.on_upload(kill)
 
     def _pass_on(self, line: str) -> None:
-        for piece in (
-            textwrap.wrap(line, WIDTH, subsequent_indent="  ") if len(line) > WIDTH else [line]
-        ):
+        fits = len(line) <= WIDTH
+        for piece in [line] if fits else textwrap.wrap(line, WIDTH, subsequent_indent="  "):
             self.say(piece)
 
     def _prompt(self, command: str) -> None:
@@ -120,11 +120,16 @@ class Stage:
 
 
 def environment() -> dict[str, str]:
-    """The commands' environment: the demo's token, and output that comes at once and is 80 wide."""
+    """The commands' environment: the demo's token, this very segsync, output that comes at once."""
+    inherited = {name: value for name, value in os.environ.items() if name != "SEGSYNC_FILE"}
+    package = Path(__file__).resolve().parents[1]
     return {
-        **os.environ,
+        **inherited,
         "MICS_API_TOKEN": TOKEN,
         "COLUMNS": str(WIDTH),
+        "PYTHONPATH": os.pathsep.join(
+            [str(package.parent), *filter(None, [os.getenv("PYTHONPATH")])]
+        ),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from segsync.emulator.answers import encoded_head, paced, pieces
 from segsync.emulator.api import Api
@@ -43,7 +44,8 @@ class Connection:
         self._interrupt(exchange, "head")
         early = exchange.early_answer(head.size)
         if early is not None:
-            self._send(exchange, early)
+            headers = {**early.headers, "Connection": "close"}
+            self._send(exchange, replace(early, headers=headers))
             return False
         response = self._response(exchange, head)
         self._interrupt(exchange, "after_apply")

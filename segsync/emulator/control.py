@@ -41,10 +41,10 @@ def handle(emulator: Emulator, request: Request) -> Response:
             answer = as_json(200, action(emulator, request))
             emulator.save()
             return answer
+    except UnknownSegment as unknown:
+        raise ApiError(404, unknown.args[0], "RESOURCE_NOT_FOUND") from None
     except KeyError as missing:
         raise ApiError(400, f"{missing} is missing", "BAD_REQUEST") from None
-    except UnknownSegment as unknown:
-        raise ApiError(404, str(unknown), "RESOURCE_NOT_FOUND") from None
     except (WrongOption, TakenName, TypeError, ValueError) as wrong:
         raise ApiError(400, str(wrong), "BAD_REQUEST") from None
 

@@ -28,8 +28,8 @@ class Emulator:
     """A local datamart.
 
     `seed` decides the order of lines. `frozen_at_ms` starts a clock that only moves by `advance`.
-    `data` is a file that the datamart lives in beyond this process: raises SegsyncError where it
-    cannot.
+    `data` is a file that the datamart, its clock included, lives in beyond this process: raises
+    SegsyncError where it cannot.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class TakenName(ValueError):
     """Another segment of the datamart has the id or the technical name."""
 
 
-class UnknownSegment(LookupError):
+class UnknownSegment(KeyError):
     """There is no such segment."""
 
 

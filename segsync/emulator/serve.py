@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from ssl import SSLContext
 from threading import Event
 
 from segsync.emulator.emulator import Emulator
@@ -40,9 +41,8 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> None:
 
 def listening(emulator: Emulator, options: ServeOptions) -> EmulatorServer:
     """A server that accepts connections. Raises SegsyncError."""
+    server = EmulatorServer(emulator, port=options.port, tls=certified(options))
     try:
-        tls = tls_context(options.certificate, options.key) if options.certificate else None
-        server = EmulatorServer(emulator, port=options.port, tls=tls)
         server.start()
     except OSError as error:
         raise SegsyncError(
@@ -50,6 +50,20 @@ def listening(emulator: Emulator, options: ServeOptions) -> EmulatorServer:
             hint="name another port, or 0 for any free one",
         ) from None
     return server
+
+
+def certified(options: ServeOptions) -> SSLContext | None:
+    """The TLS to speak; None for plain HTTP. Raises SegsyncError."""
+    if options.certificate is None:
+        return None
+    try:
+        return tls_context(options.certificate, options.key)
+    except OSError as error:
+        raise SegsyncError(
+            f"the certificate cannot be used: {error.strerror}",
+            place=str(options.certificate),
+            hint="give PEM files of a certificate and its key",
+        ) from None
 
 
 def introduction(options: ServeOptions, url: str) -> list[str]:

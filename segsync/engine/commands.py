@@ -6,18 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from segsync.engine.compare import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS, digest_sql
-from segsync.engine.facts import Target
+from segsync.engine.facts import Layout, Target
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Cursor, quoted
 from segsync.model import MINUTE_MS, NEVER, IdentifierKind, LineRange, Part
-
-Format = Literal["ndjson", "csv"]
-
-PART_LIMIT = 100_000_000
-"""Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
 
 CSV_FIELDS = (
     "operation",
@@ -58,8 +52,7 @@ def arrange(
     cursor: Cursor,
     targets: Iterable[Target],
     keyspaces: Keyspaces,
-    wire: Format,
-    now_ms: int,
+    layout: Layout,
 ) -> tuple[Part, ...]:
     """Fill the table commands: every change of the targets, numbered in the order of sending.
 
@@ -80,7 +73,7 @@ def arrange(
         f"FROM ({union or _NO_CHANGES}) c JOIN places p USING (keyspace) "
         "ORDER BY step, segment, keyspace, identifier)"
     )
-    return _view_lines(cursor, places, wire, now_ms)
+    return _view_lines(cursor, places, layout)
 
 
 def restore(
@@ -88,15 +81,14 @@ def restore(
     path: Path,
     targets: Iterable[Target],
     keyspaces: Keyspaces,
-    wire: Format,
-    now_ms: int,
+    layout: Layout,
 ) -> tuple[Part, ...]:
     """Fill the table commands from a saved plan's file."""
     places = store_places(cursor, targets, keyspaces)
     cursor.execute(
         f"CREATE TABLE commands AS SELECT * FROM read_parquet({quoted(str(path))}) ORDER BY line"
     )
-    return _view_lines(cursor, places, wire, now_ms)
+    return _view_lines(cursor, places, layout)
 
 
 def store_places(
@@ -150,16 +142,14 @@ def _duration_sql(places: Sequence[Place], now_ms: int) -> str:
     )
 
 
-def _view_lines(
-    cursor: Cursor, places: Sequence[Place], wire: Format, now_ms: int
-) -> tuple[Part, ...]:
-    text = (_ndjson_sql if wire == "ndjson" else _csv_sql)(places, now_ms)
+def _view_lines(cursor: Cursor, places: Sequence[Place], layout: Layout) -> tuple[Part, ...]:
+    text = (_ndjson_sql if layout.wire == "ndjson" else _csv_sql)(places, layout.now_ms)
     cursor.execute(
         f"CREATE VIEW lines AS SELECT c.line, c.step, {text} AS text FROM commands c "
         f"WHERE c.change <> {FORGET}"
     )
     cursor.execute(f"CREATE VIEW journal AS {_journal_view(places)}")
-    return _cut(cursor, len(CSV_HEADER) if wire == "csv" else 0)
+    return _cut(cursor, len(CSV_HEADER) if layout.wire == "csv" else 0, layout.part_limit)
 
 
 def _ndjson_sql(places: Sequence[Place], now_ms: int) -> str:
@@ -226,7 +216,7 @@ def _cell_sql(value: str) -> str:
     )
 
 
-def _cut(cursor: Cursor, header: int) -> tuple[Part, ...]:
+def _cut(cursor: Cursor, header: int, limit: int) -> tuple[Part, ...]:
     """The parts: as few as stay below the limit, none across a step."""
     steps = cursor.rows(
         "SELECT step, min(line), max(line), sum(strlen(text))::BIGINT FROM lines GROUP BY step "
@@ -234,14 +224,16 @@ def _cut(cursor: Cursor, header: int) -> tuple[Part, ...]:
     )
     parts: list[Part] = []
     for step, first, last, size in steps:
-        if size + header < PART_LIMIT:
+        if size + header < limit:
             parts.append(Part(len(parts) + 1, step, first, last, size + header))
         else:
-            parts += _cut_step(cursor, (step, first, last), header, len(parts))
+            parts += _cut_step(cursor, (step, first, last), header, limit, len(parts))
     return tuple(parts)
 
 
-def _cut_step(cursor: Cursor, bounds: tuple[int, int, int], header: int, made: int) -> list[Part]:
+def _cut_step(
+    cursor: Cursor, bounds: tuple[int, int, int], header: int, limit: int, made: int
+) -> list[Part]:
     """Walk along the lengths of the lines, a batch at a time."""
     import pyarrow.compute as compute
 
@@ -254,7 +246,7 @@ def _cut_step(cursor: Cursor, bounds: tuple[int, int, int], header: int, made: i
             column = batch.column(0)
             while len(column):
                 ends = compute.cumulative_sum(column)
-                room = compute.index(compute.greater_equal(ends, PART_LIMIT - size), True).as_py()
+                room = compute.index(compute.greater_equal(ends, limit - size), True).as_py()
                 taken = len(column) if room < 0 else room
                 if taken:
                     size += ends[taken - 1].as_py()

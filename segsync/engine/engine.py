@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from segsync.engine import commands, compare, desired, examples, rejects
 from segsync.engine.desired import DesiredColumn, Shape
-from segsync.engine.facts import Difference, Example, Policy, Rows, SnapshotFacts, Target
+from segsync.engine.facts import (
+    Difference,
+    Example,
+    Layout,
+    Policy,
+    Rows,
+    SnapshotFacts,
+    Target,
+)
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Session, quoted
 from segsync.model import LineRange, Part, Segment
@@ -116,12 +124,10 @@ class Engine:
         with self._session.cursor() as cursor:
             return examples.conflicts(cursor, number, places, limit)
 
-    def arrange(
-        self, targets: Iterable[Target], wire: commands.Format, now_ms: int
-    ) -> tuple[Part, ...]:
+    def arrange(self, targets: Iterable[Target], layout: Layout) -> tuple[Part, ...]:
         """Put the changes of the targets into the order of sending, and cut them into parts."""
         with self._session.cursor() as cursor:
-            return commands.arrange(cursor, targets, self.keyspaces, wire, now_ms)
+            return commands.arrange(cursor, targets, self.keyspaces, layout)
 
     def ranges(self) -> tuple[LineRange, ...]:
         """Which of the arranged lines belong to which segment."""
@@ -155,11 +161,11 @@ class Engine:
             )
 
     def restore_commands(
-        self, path: Path, targets: Iterable[Target], wire: commands.Format, now_ms: int
+        self, path: Path, targets: Iterable[Target], layout: Layout
     ) -> tuple[Part, ...]:
         """The counterpart of `save_commands`: the same commands and parts as were arranged then."""
         with self._session.cursor() as cursor:
-            return commands.restore(cursor, path, targets, self.keyspaces, wire, now_ms)
+            return commands.restore(cursor, path, targets, self.keyspaces, layout)
 
     def load_sent(self, changes: pyarrow.RecordBatchReader, targets: Iterable[Target]) -> None:
         """Read the journal of a run, to find its rejects."""

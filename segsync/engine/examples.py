@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from segsync.engine.compare import WORDS
+from segsync.engine.compare import FORGET, WORDS
 from segsync.engine.desired import REASONS, TOLD_BY_SOURCE
 from segsync.engine.facts import Example
 from segsync.engine.keyspaces import Place
@@ -13,10 +13,13 @@ from segsync.engine.session import Cursor
 
 def changed(cursor: Cursor, number: int, places: Mapping[int, Place], limit: int) -> list[Example]:
     """Up to `limit` members of each kind of change, the same ones every time."""
+    table = f"changed_{number}"
+    kinds = cursor.rows(f"SELECT DISTINCT change FROM {table} WHERE change <> {FORGET} ORDER BY 1")
     found = []
-    for change, word in WORDS.items():
+    for (change,) in kinds:
+        word = WORDS[change]
         rows = cursor.rows(
-            f"SELECT keyspace, identifier, old_expires, row_expires, retry FROM changed_{number} "
+            f"SELECT keyspace, identifier, old_expires, row_expires, retry FROM {table} "
             f"WHERE change = {change} ORDER BY identifier, keyspace LIMIT {limit}"
         )
         for keyspace, identifier, old_expires, row_expires, retry in rows:

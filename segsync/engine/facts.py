@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from segsync.model import Address, IdentifierKind
+
+
+PART_LIMIT = 100_000_000
+"""Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,15 @@ class Target:
     address: Address
     expiration_minutes: int
     rekeyed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How commands are written: their format, when (epoch milliseconds), and the size of a part."""
+
+    wire: Literal["ndjson", "csv"]
+    now_ms: int
+    part_limit: int = PART_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

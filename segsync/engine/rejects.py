@@ -3,7 +3,7 @@
 The platform does not document that file. Whatever it looks like, a line of it names a command if
 it holds the command's fields (as JSON, or as JSON inside of something else), or the whole
 identifier as its text or as one of its cells. Line numbers alone name nothing: where counting
-begins is unknown.
+begins is unknown. So a cell that may be a line number, or an error code, is no identifier either.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 20_000_000
 LONGEST_REASON = 200
+LARGEST_CODE = 9_999
+"""A cell with a number up to this may be an error code, as well as an identifier."""
 REASON_KEYS = ("error", "message", "reason", "error_message", "errors", "cause", "error_code")
 NO_REASON = "the platform gave no reason"
 KEPT_SQL = "SELECT line, reason FROM rejected ORDER BY line"
@@ -53,7 +55,7 @@ def match(cursor: Cursor, error_file: Path, first: int, last: int) -> int:
         "CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent "
         f"WHERE line BETWEEN {first} AND {last}"
     )
-    for statement in (_match_fields(), _match_texts()):
+    for statement in (_match_fields(), _match_texts(last - first + 1)):
         cursor.execute(f"INSERT INTO rejected_part {statement} ON CONFLICT DO NOTHING")
     return int(cursor.row("SELECT count(*) FROM rejected_part")[0])
 
@@ -97,7 +99,7 @@ def _match_fields() -> str:
     )
 
 
-def _match_texts() -> str:
+def _match_texts(lines: int) -> str:
     """An identifier that stands alone in a line or a cell, and names one command only."""
     cells = "unnest(list_distinct(list_append(string_split_regex(text, '[,;\\t]'), text)))"
     return (
@@ -105,6 +107,7 @@ def _match_texts() -> str:
         f"(SELECT number, text, trim({cells}, ' \"\\r') AS cell FROM error_lines e "
         "WHERE NOT EXISTS (SELECT 1 FROM error_objects o WHERE o.number = e.number)) e "
         "JOIN part p ON p.identifier = e.cell "
+        f"WHERE coalesce(try_cast(e.cell AS HUGEINT), {2**63}) > {max(lines + 1, LARGEST_CODE)} "
         "GROUP BY p.identifier HAVING count(DISTINCT p.line) = 1"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 from enum import Enum
@@ -44,6 +45,8 @@ class Line(NamedTuple):
 
 
 EMPTY = Line()
+_BINDING = "\0"
+_FLAG = re.compile(r"(--[a-z][a-z-]*) (?=\S)")
 
 
 def line(*parts: str | Span) -> Line:
@@ -52,11 +55,20 @@ def line(*parts: str | Span) -> Line:
 
 
 def wrapped(
-    text: str, columns: int, *, indent: str = "", first: str | None = None, style: Style = Style.PLAIN
+    text: str,
+    columns: int,
+    *,
+    indent: str = "",
+    first: str | None = None,
+    style: Style = Style.PLAIN,
 ) -> list[Line]:
-    """A paragraph within `columns` cells; long words (names, paths, flags) stay whole."""
+    """A paragraph within `columns` cells; names, paths, and flags with their value stay whole."""
     room = max(columns - width(indent), 20)
-    rows = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    bound = _FLAG.sub(lambda match: f"{match.group(1)}{_BINDING}", text)
+    rows = [
+        row.replace(_BINDING, " ")
+        for row in textwrap.wrap(bound, room, break_long_words=False, break_on_hyphens=False)
+    ] or [""]
     heads = [indent if first is None else first] + [indent] * (len(rows) - 1)
     return [line(head, Span(row, style)) for head, row in zip(heads, rows, strict=True)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from segsync.plan import SegmentStatus
 from segsync.render import figures
 from segsync.render.lines import Line, Span, Style, left, line, right
 from segsync.render.outline import CHANGES, Outline, Row
@@ -70,8 +71,8 @@ def _row(row: Row, cells: tuple[str, ...], name_width: int, widths: list[int]) -
         style = _STYLES[index - 2] if 2 <= index < 6 and text != NOTHING else Style.PLAIN
         spans.append(Span(GAP + right(text, widths[index]), style))
     if row.note:
-        style = Style.ERROR if row.note.isupper() or row.note[:2].isupper() else Style.DIM
-        spans.append(Span(GAP + row.note, style))
+        held = row.status in (SegmentStatus.BLOCKED, SegmentStatus.ERROR)
+        spans.append(Span(GAP + row.note, Style.ERROR if held else Style.WARNING))
     return Line(tuple(spans))
 
 

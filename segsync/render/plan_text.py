@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from segsync.plan import Plan, SegmentStatus
+from segsync.render.explain import Examples, Trouble
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
-from segsync.render.outline import Detail, Example, Outline, Trouble, outline
+from segsync.render.outline import Detail, Outline, outline
 from segsync.render.plan_table import table
 
 SYMBOL_STYLES = {
@@ -15,7 +16,7 @@ SYMBOL_STYLES = {
     "invalid": Style.WARNING,
     "conflict": Style.WARNING,
 }
-_HEADLINES = {
+STATUS_STYLES = {
     SegmentStatus.BLOCKED: Style.ERROR,
     SegmentStatus.ERROR: Style.ERROR,
     SegmentStatus.ORPHANED: Style.WARNING,
@@ -26,56 +27,47 @@ _HEADLINES = {
 def plan_text(plan: Plan, *, columns: int, show_ids: bool) -> list[Line]:
     """The whole of a plan for the terminal."""
     content = outline(plan, show_ids=show_ids)
-    return [
-        line(Span(content.title, Style.STRONG)),
-        *_notes(content, columns),
-        EMPTY,
-        *table(content, columns),
-        *(item for detail in content.details for item in _detail(detail, columns)),
-        *(item for trouble in content.troubles for item in _trouble(trouble, columns)),
-        EMPTY,
-        *_verdict(content, columns),
-    ]
-
-
-def _notes(content: Outline, columns: int) -> list[Line]:
-    return [
-        item
-        for note in content.notes
-        for item in wrapped(note, columns, indent="  ", first="! ", style=Style.WARNING)
-    ]
+    rows = [line(Span(content.title, Style.STRONG))]
+    for note in content.notes:
+        rows += [EMPTY, *wrapped(note, columns, indent="  ", first="! ", style=Style.WARNING)]
+    if content.rows:
+        rows += [EMPTY, *table(content, columns)]
+    for detail in content.details:
+        rows += _detail(detail, columns)
+    for trouble in content.troubles:
+        rows += _trouble(trouble, columns)
+    return [*rows, EMPTY, *_verdict(content, columns)]
 
 
 def _detail(detail: Detail, columns: int) -> list[Line]:
-    return [
-        EMPTY,
-        line(Span(detail.name, Style.STRONG)),
-        *(row for fact in detail.facts for row in wrapped(fact, columns, indent="    ", first="  • ")),
-        *_examples(detail.examples),
-    ]
+    rows = [EMPTY, line(Span(detail.name, Style.STRONG))]
+    for fact in detail.facts:
+        rows += wrapped(fact, columns, indent="    ", first="  • ")
+    return rows + _examples(detail.examples, columns)
 
 
-def _examples(examples: tuple[Example, ...]) -> list[Line]:
-    longest = max((len(item.symbol) for item in examples), default=0)
-    return [
-        line(
-            "  ",
-            Span(item.symbol.ljust(longest), SYMBOL_STYLES.get(item.symbol, Style.DIM)),
-            f" {item.subject}  " if item.subject else " ",
-            Span(item.reason, Style.DIM),
-        )
-        for item in examples
-    ]
+def _examples(groups: tuple[Examples, ...], columns: int) -> list[Line]:
+    rows = []
+    for group in groups:
+        style = SYMBOL_STYLES.get(group.symbol, Style.DIM)
+        subjects = ", ".join(filter(None, group.subjects))
+        text = " ".join(filter(None, (f"{group.reason}:", group.kind, subjects)))
+        first, *others = wrapped(text, columns - len(group.symbol) - 1, indent="  ", first="")
+        rows.append(line("  ", Span(group.symbol, style), " ", *first.spans))
+        rows += [line("    ", *item.spans[1:]) for item in others]
+    return rows
 
 
 def _trouble(trouble: Trouble, columns: int) -> list[Line]:
-    style = _HEADLINES[trouble.status]
-    rows = [EMPTY, line(Span(f"✗ {trouble.name} ", style), Span(trouble.title, style))]
+    style = STATUS_STYLES[trouble.status]
+    mark = "✗" if style is Style.ERROR else "!"
+    rows = [EMPTY, *wrapped(f"{trouble.name} {trouble.title}", columns, indent="  ",
+                            first=f"{mark} ", style=style)]  # fmt: skip
     if trouble.place:
         rows.append(line("  ", Span(f"at {trouble.place}", Style.DIM)))
     for message in trouble.messages:
         rows += wrapped(message, columns, indent="  ")
-    rows += _examples(trouble.examples)
+    rows += _examples(trouble.examples, columns)
     for remedy in trouble.remedies:
         rows += wrapped(remedy, columns, indent="    ", first="  → ", style=Style.STRONG)
     return rows
@@ -83,6 +75,5 @@ def _trouble(trouble: Trouble, columns: int) -> list[Line]:
 
 def _verdict(content: Outline, columns: int) -> list[Line]:
     good = content.quiet and not content.troubles
-    style = Style.GOOD if good else Style.STRONG
-    rows = wrapped(content.verdict, columns, style=style)
+    rows = wrapped(content.verdict, columns, style=Style.GOOD if good else Style.STRONG)
     return rows + (wrapped(content.effort, columns) if content.effort else [])

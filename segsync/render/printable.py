@@ -7,7 +7,7 @@ import unicodedata
 from segsync.model import IdentifierKind
 
 ELLIPSIS = "…"
-SHORTEST_WITH_BOTH_ENDS = 8
+SHORTEST_HASH = 32
 _SHORT_FORMS = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -34,13 +34,16 @@ def _escaped(char: str) -> str:
 def mask(identifier: str, kind: IdentifierKind | None = None) -> str:
     """Enough of an identifier to recognise one that is known, too little to find one that is not.
 
-    The first two and last two characters from eight on, else the first; of a hash the first six.
+    Two characters of each end, where eight or more are there; one from five on, the first alone
+    below, nothing of fewer than three. Of an e-mail hash the first six.
     """
-    if kind is IdentifierKind.EMAIL_HASH:
-        return identifier[:6] + ELLIPSIS if len(identifier) > 12 else identifier[:1] + ELLIPSIS
-    if len(identifier) >= SHORTEST_WITH_BOTH_ENDS:
-        return identifier[:2] + ELLIPSIS + identifier[-2:]
-    return identifier[:1] + ELLIPSIS
+    length = len(identifier)
+    if kind is IdentifierKind.EMAIL_HASH and length >= SHORTEST_HASH:
+        return identifier[:6] + ELLIPSIS
+    if length < 3:
+        return ELLIPSIS
+    ends = 2 if length >= 8 else 1
+    return identifier[:ends] + ELLIPSIS + (identifier[-ends:] if length >= 5 else "")
 
 
 def width(text: str) -> int:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 10.0
 """Seconds between two lines about one upload or execution that goes on."""
+SHORTEST = 0.1
+"""Seconds that are worth a word."""
 LONGEST_NAME = 32
 
 
@@ -43,9 +45,8 @@ class LineProgress:
         """A segment's query was read to its end."""
         with self._lock:
             took = monotonic() - self._began.pop(segment, monotonic())
-        self._tell(
-            f"read {printable(segment)}: {figures.plural(rows, 'row')} in {figures.seconds(took)}"
-        )
+        after = f" in {figures.seconds(took)}" if took >= SHORTEST else ""
+        self._tell(f"read {printable(segment)}: {figures.plural(rows, 'row')}{after}")
 
     def say(self, sentence: str) -> None:
         """Something that the user should know now."""

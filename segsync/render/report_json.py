@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from segsync.render.plan_json import FORMAT_VERSION, plan_json
-from segsync.report import Report, RunReport
+from segsync.report import Exit, Report, RunReport
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: Report, status: Exit) -> dict[str, Any]:
     """The document that `apply --format json` writes.
 
     `run` and `recovered` (a run that an earlier apply left open) are null where there was none.
+    `status` is the exit status of the command.
     """
     return {
         "format_version": FORMAT_VERSION,
-        "exit_status": int(report.exit),
+        "exit_status": int(status),
         "agreed": report.agreed,
         "run": _run(report.run),
         "recovered": _run(report.recovered),

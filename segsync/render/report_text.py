@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from segsync.plan import SegmentStatus
 from segsync.render import figures
-from segsync.render.lines import EMPTY, Line, Span, Style, left, line, right, wrapped
-from segsync.render.printable import printable, shorten, width
-from segsync.report import Exit, Report, RunReport, SegmentOutcome
+from segsync.render.columns import columns_of, number
+from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
+from segsync.render.printable import printable
+from segsync.report import Report, RunReport, SegmentOutcome
+from segsync.state import Outcome
 
-_HEADINGS = ("confirmed", "rejected", "unknown", "unsent")
+_HEADINGS = ("confirmed", "rejected", "unknown", "not sent")
 
 
 def report_text(report: Report, *, columns: int) -> list[Line]:
@@ -28,21 +31,28 @@ def report_text(report: Report, *, columns: int) -> list[Line]:
 
 def next_steps(report: Report) -> list[str]:
     """What the reader has to do after this apply, if anything."""
-    steps = []
     run = report.run or report.recovered
-    if run and run.outcome.unknown:
+    steps = _steps_after(run.outcome) if run else []
+    if report.plan and report.plan.with_status(SegmentStatus.BLOCKED):
+        steps.append("Blocked segments were left out: the plan above names the flag for each.")
+    if report.plan and report.plan.with_status(SegmentStatus.ERROR):
+        steps.append("Segments with an error were left out: see the plan above.")
+    return steps
+
+
+def _steps_after(outcome: Outcome) -> list[str]:
+    steps = []
+    if outcome.unknown:
         steps.append(
             "Run `segsync apply` again: it says once more what is in doubt, which does no harm."
         )
-    if run and run.outcome.unsent:
-        steps.append("Run `segsync apply` again when the cause is gone: nothing is lost.")
-    if run and run.outcome.rejected:
+    if outcome.unsent:
+        steps.append("Nothing is lost: run `segsync apply` again when the cause is gone.")
+    if outcome.rejected:
         steps.append(
-            "`segsync state rejects` names the reasons. Later runs try these commands again, "
+            "`segsync state rejects` names the reasons. Later applies try these commands again, "
             "with growing pauses."
         )
-    if report.exit is Exit.REFUSED:
-        steps.append("Blocked segments were left out: see the plan above.")
     return steps
 
 
@@ -66,7 +76,11 @@ def _run(run: RunReport, columns: int, title: str) -> list[Line]:
         *(_table(run.segments, columns) if run.segments else []),
         *wrapped(headline, columns, style=style),
         *_ids(run),
-        *(item for text in _problems(run) for item in wrapped(text, columns, indent="  ", first="! ")),
+        *(
+            item
+            for text in _problems(run)
+            for item in wrapped(text, columns, indent="  ", first="! ")
+        ),
     ]
 
 
@@ -90,22 +104,11 @@ def _ids(run: RunReport) -> list[Line]:
 
 
 def _table(segments: tuple[SegmentOutcome, ...], columns: int) -> list[Line]:
-    listed = [(s.name, (s.confirmed, s.rejected, s.unknown, s.unsent)) for s in segments]
-    names = [printable(name) for name, _ in listed]
-    widths = [
-        max([width(heading), *(len(f"{numbers[index]:,}") for _, numbers in listed)])
-        for index, heading in enumerate(_HEADINGS)
+    rows = [
+        (
+            printable(item.name),
+            tuple(map(number, (item.confirmed, item.rejected, item.unknown, item.unsent))),
+        )
+        for item in segments
     ]
-    longest = max([width("segment"), *map(width, names)])
-    name_width = min(longest, max(16, columns - sum(widths) - 2 * len(widths)))
-    heading = left("segment", name_width) + "".join(
-        "  " + right(text, cell) for text, cell in zip(_HEADINGS, widths, strict=True)
-    )
-    rows = [line(Span(heading, Style.STRONG))]
-    for name, (_, numbers) in zip(names, listed, strict=True):
-        cells = [
-            "  " + right(f"{number:,}" if number else "–", cell)
-            for number, cell in zip(numbers, widths, strict=True)
-        ]
-        rows.append(line(left(shorten(name, name_width), name_width), *cells))
-    return rows
+    return columns_of(("segment", *_HEADINGS), rows, columns)

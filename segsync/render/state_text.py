@@ -8,7 +8,7 @@ from segsync.errors import UsageError
 from segsync.render import figures
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
 from segsync.render.printable import mask, printable
-from segsync.render.status import outcome
+from segsync.render.status_text import outcome
 from segsync.state import State, StateSegment
 
 SHOWN_RUNS = 10
@@ -33,10 +33,8 @@ def identity_text(state: State, path: str, columns: int, *, exists: bool) -> lis
         rows.append(line(printable(f"  {item.number}  {item.name}  {item.address}  {members}")))
     rows += [EMPTY, line(Span("Runs", Style.STRONG))]
     for run in state.last_runs(SHOWN_RUNS):
-        text = (
-            f"{run.serial}  {figures.moment(run.submitted_at_ms)}  {run.status.value}: {outcome(run)}"
-            + (f"  (import {run.import_id})" if run.import_id else "")
-        )
+        text = f"{run.serial}  {figures.moment(run.submitted_at_ms)}  {run.status.value}: "
+        text += outcome(run) + (f"  (import {run.import_id})" if run.import_id else "")
         rows += wrapped(printable(text), columns, indent="     ", first="  ")
     return rows
 
@@ -49,7 +47,7 @@ def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> list
     """Up to `limit` members of a segment. Raises UsageError for a name that is not there."""
     segment = _find(state, name)
     places = {k.number: k for k in state.keyspaces()}
-    rows = []
+    rows: list[Line] = []
     with state.members(segment.number) as batches:
         for batch in batches:
             for member in batch.slice(0, limit - len(rows)).to_pylist():

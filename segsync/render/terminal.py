@@ -43,7 +43,7 @@ class OutputError(SegsyncError):
 
 
 class Terminal:
-    """Both streams. A reader who goes away (`| head`) is no error: the rest is written to nobody."""
+    """Both streams. A reader who goes away (`| head`) is no error: nobody reads the rest."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.out = _ready(sys.stdout)
@@ -86,6 +86,10 @@ class Terminal:
         """A rich console on standard error, for progress bars."""
         return self._console(self.err)
 
+    def close(self) -> None:
+        """Let nothing more be written to standard output: nobody reads it any more."""
+        _write_to_nobody(self.out)
+
     def _print(self, stream: TextIO, lines: Iterable[Line]) -> None:
         listed = list(lines)
         if not (self._colours and is_terminal(stream)):
@@ -93,14 +97,15 @@ class Terminal:
             return
         from rich.text import Text
 
-        console = self._console(stream)
+        text = Text(end="")
         for item in listed:
-            text = Text(end="")
             for span in item.spans:
                 text.append(self.redact(span.text), _COLOURS[span.style])
-            with console.capture() as captured:
-                console.print(text, soft_wrap=True)
-            _write(stream, captured.get() + "\n")
+            text.append("\n")
+        console = self._console(stream)
+        with console.capture() as captured:
+            console.print(text, soft_wrap=True, end="")
+        _write(stream, captured.get())
 
     def _console(self, stream: TextIO) -> Console:
         from rich.console import Console
@@ -138,7 +143,7 @@ def open_standard_streams() -> None:
 def _ready(stream: TextIO | None) -> TextIO:
     """A stream that writes everything, with other characters where its encoding lacks ours."""
     if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 — a device, kept open
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 — a device, kept open
     codecs.register_error("segsync", _replace)
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="segsync")

@@ -32,6 +32,11 @@ class Source:
         self._readings: set[_Reading] = set()
         self._ending: str | None = None
 
+    @property
+    def slots(self) -> int:
+        """How many results can be open at once."""
+        return self._lane.slots
+
     def read(self, segment: Segment) -> QueryResult:
         """Run the query of `segment`; returns when its columns are known and accepted.
 

@@ -23,6 +23,7 @@ def hold(state: Path, command: str) -> Iterator[None]:
     """
     import filelock
 
+    state = state.resolve()
     path = Path(f"{state}.lock")
     holder = Path(f"{state}.holder")
     try:

@@ -210,7 +210,7 @@ class State:
         return tuple(_part(*row) for row in rows)
 
     @contextmanager
-    def members(self, segment: int, only: int | None) -> Iterator[pyarrow.RecordBatchReader]:
+    def members(self, segment: int, only: int | None = None) -> Iterator[pyarrow.RecordBatchReader]:
         """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
 
         Without the keyspace, which costs time to read, where `only` says that there is no other.
@@ -295,11 +295,11 @@ class State:
     def begin_run(self, journal: Journal) -> None:
         """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
         with self._database.transaction():
-            self._insert_segments(journal.segments)
+            self._insert_segments(journal.segments, journal.run.submitted_at_ms)
             self._insert_keyspaces(journal.keyspaces)
             self._insert_run(journal.run)
 
-    def _insert_segments(self, segments: Iterable[StateSegment]) -> None:
+    def _insert_segments(self, segments: Iterable[StateSegment], now_ms: int) -> None:
         for segment in segments:
             self._database.execute(
                 "INSERT INTO segments (id, field, value, name, reasserted_at) "
@@ -309,7 +309,7 @@ class State:
                     segment.address.field,
                     segment.address.value,
                     segment.name,
-                    segment.reasserted_at,
+                    segment.reasserted_at or now_ms,
                 ),
             )
 
@@ -425,11 +425,6 @@ def open_state(path: Path, *, read_only: bool) -> State:
     """Open and check a state file. Raises StateError; FileNotFoundError if there is none."""
     path = path.resolve()
     file.check_file(path)
-    if read_only and Path(f"{path}-journal").exists():
-        raise StateError(
-            f"the state {path} is in the middle of a commit, or an apply was killed in it",
-            hint="if no apply is running, run `segsync apply`: it rolls the unfinished commit back",
-        )
     database = Database(path, read_only=read_only)
     try:
         return State(database, _prepare(database, read_only=read_only), read_only=read_only)

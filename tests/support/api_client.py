@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,9 +141,30 @@ def carried_out(
     return execution
 
 
+def totals(execution: Mapping[str, Any]) -> tuple[int, int]:
+    """How many lines of an ended execution succeeded, and how many failed."""
+    return execution["result"]["total_success"], execution["result"]["total_failure"]
+
+
 def error_file(emulator: Emulator, execution: Mapping[str, Any]) -> str:
     """The error file of an ended execution."""
     uri = urlencode({"uri": execution["result"]["error_file_uri"]})
     response = LocalClient(emulator).request("GET", f"/v1/data_file/data?{uri}")
     assert response.status == 200
     return response.content.decode()
+
+
+def raw_exchange(url: str, request: bytes) -> bytes:
+    """Everything that comes back for some bytes, until the connection ends."""
+    address = url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
+        connection.sendall(request)
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+    return received
+
+
+def get_request(path: str = IMPORTS, *headers: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", f"Authorization: {TOKEN}", *headers, "", ""]
+    return "\r\n".join(lines).encode()

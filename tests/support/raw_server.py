@@ -63,6 +63,13 @@ class Conversation:
             body += block[: wanted - len(body)]
             self._rest = b""
 
+    def swallow_body(self) -> None:
+        """Read the request's body, and forget it."""
+        left = self.request.length - len(self._rest)
+        self._rest = b""
+        while left > 0 and (block := self._receive(65536)):
+            left -= len(block)
+
     def send(self, data: bytes) -> None:
         with suppress(OSError):
             self.connection.sendall(data)

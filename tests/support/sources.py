@@ -96,7 +96,7 @@ def rows(result: QueryResult) -> list[dict[str, Any]]:
     """All rows as the engine sees them: data bag values as JSON, no INVALID where a row is fine."""
     bag = {name.lower() for name in result.segment.data_bag}
     select = ", ".join(
-        f'{column.json_sql if column.name in bag else quoted(column.name)} AS {quoted(column.name)}'
+        f"{column.json_sql if column.name in bag else quoted(column.name)} AS {quoted(column.name)}"
         for column in result.columns
     )
     reader = result.batches()
@@ -140,8 +140,6 @@ def opened(database: Database, *statements: str) -> Iterator[Source]:
     database.write(*statements)
     with database.open() as source:
         yield source
-
-
 
 
 def database(request: pytest.FixtureRequest, directory: Path, name: str) -> Database:

@@ -99,6 +99,7 @@ class World:
         url: str | None = None,
     ) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.emulator = Emulator(
             token=TOKEN, seed=seed, behaviour=behaviour, frozen_at_ms=START_MS
         )
@@ -334,13 +335,13 @@ def canonical(bag: Mapping[str, Any]) -> str:
     return json.dumps(bag, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def assert_sound(world: World, *, converged: bool = True) -> None:
+def assert_sound(world: World, *, converged: bool = True, in_flight: int = 1) -> None:
     """Everything that must be true between two commands, whatever went wrong before.
 
     `converged` asserts too that the platform has exactly the members that the queries return.
     """
     assert not world.emulator.crashes, world.emulator.crashes
-    assert world.emulator.max_in_flight <= 1
+    assert world.emulator.max_in_flight <= in_flight
     assert_private(world)
     if world.state.exists():
         assert_counted(world)

@@ -1,10 +1,11 @@
-"""Ctrl-C and its relatives: what they mean, and what a user is told afterwards."""
+"""How a command that did not come to its end is ended: signals, errors, and a run left open."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from segsync.model import Spec
 
 ERROR, UNKNOWN = 1, 5
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def like_ctrl_c() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """SIGTERM and SIGHUP raise KeyboardInterrupt, unless they are ignored (nohup)."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in _LIKE_CTRL_C}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -39,23 +40,25 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def after_interrupt(session: Session) -> int:
     """Say what was left behind; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    spec = session.applying
-    left_open = spec is not None and _run_is_open(spec)
-    message, hint = (
-        (
-            "interrupted while a run was under way: what became of its commands is unknown",
-            "run `segsync apply` again: it asks the platform, and sends again what is in doubt",
-        )
-        if left_open
-        else ("interrupted; nothing was changed" if spec else "interrupted", None)
-    )
+    for number in (signal.SIGINT, *_LIKE_CTRL_C):
+        signal.signal(number, signal.SIG_IGN)
+    if run_is_open(session):
+        message = "interrupted while a run was under way: what becomes of its commands is unknown"
+        hint = "run `segsync apply` again: it asks the platform, and says again what is in doubt"
+        status = UNKNOWN
+    else:
+        message = "interrupted; no run was left open" if session.applying else "interrupted"
+        hint, status = None, ERROR
     session.terminal.tell(message_lines(message, hint, session.terminal.columns))
-    return UNKNOWN if left_open else ERROR
+    return status
 
 
-def _run_is_open(spec: Spec) -> bool:
-    """Whether the state has a run of unknown outcome; where it cannot be read, it may have."""
+def run_is_open(session: Session) -> bool:
+    """Whether this apply leaves a run of unknown outcome: then another apply must follow."""
+    return session.applying is not None and _state_has_open_run(session.applying)
+
+
+def _state_has_open_run(spec: Spec) -> bool:
     from segsync.state import open_state
 
     if not spec.state.exists():
@@ -63,8 +66,11 @@ def _run_is_open(spec: Spec) -> bool:
     try:
         state = open_state(spec.state, read_only=True)
     except StateError:
-        return True
+        # Cut off in the middle of a commit, it may hold one; damaged, it has nothing to say.
+        return Path(f"{spec.state}-journal").exists()
     try:
         return state.open_run() is not None
+    except StateError:
+        return False
     finally:
         state.close()

@@ -1,0 +1,141 @@
+"""One segment of a plan in words: what stands out, some members, what is wrong and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segsync.plan import Sample, SegmentPlan, SegmentStatus
+from segsync.render import figures
+from segsync.render.printable import mask, printable
+
+_WORDS = ("add", "update", "renew", "remove")
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Members or rows that have a symbol, a reason and a kind of identifier in common."""
+
+    symbol: str
+    reason: str
+    kind: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A segment that nothing is sent for, or that leaves: what, where, why, and what to type."""
+
+    name: str
+    status: SegmentStatus
+    title: str
+    place: str | None
+    messages: tuple[str, ...]
+    remedies: tuple[str, ...]
+    examples: tuple[Examples, ...]
+
+
+def facts(segment: SegmentPlan) -> tuple[str, ...]:
+    """Sentences about what is out of the ordinary."""
+    counts = segment.counts
+    found = []
+    if counts.invalid:
+        reasons = "; ".join(
+            f"{number:,} × {printable(reason)}"
+            for reason, number in segment.invalid_reasons.items()
+        )
+        found.append(f"{counts.invalid:,} of {counts.queried:,} rows left out: {reasons}")
+    if counts.duplicates:
+        found.append(f"{counts.duplicates:,} of {counts.queried:,} rows repeat another one")
+    if counts.retry:
+        commands = figures.plural(counts.retry, "command")
+        found.append(f"{commands} said again: what became of them in an earlier run is unknown")
+    if counts.deferred:
+        commands = figures.plural(counts.deferred, "command")
+        found.append(
+            f"{commands} rejected earlier, waiting for the next attempt (`segsync state rejects`)"
+        )
+    if counts.forget:
+        members = figures.plural(counts.forget, "member")
+        found.append(f"{members} lapsed and no longer in the query: dropped without a command")
+    if segment.rekeyed:
+        found.append(
+            "identifiers change their kind or compartment: removals go first, in an execution of "
+            "their own"
+        )
+    return tuple(found)
+
+
+def examples(segment: SegmentPlan, *, show_ids: bool) -> tuple[Examples, ...]:
+    """The samples, those together that have everything but the member in common."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for sample in segment.samples:
+        symbol = "−" if sample.label == "-" else printable(sample.label)
+        kind = sample.kind.value if sample.kind and sample.identifier else ""
+        subjects = groups.setdefault((symbol, printable(sample.reason), kind), [])
+        subjects.append(printable(_subject(sample, show_ids)))
+    return tuple(Examples(*key, tuple(subjects)) for key, subjects in groups.items())
+
+
+def _subject(sample: Sample, show_ids: bool) -> str:
+    words = []
+    if sample.row is not None:
+        words.append(f"row {sample.row:,}")
+    if sample.identifier is not None:
+        words.append(sample.identifier if show_ids else mask(sample.identifier, sample.kind))
+    if sample.compartment_id is not None:
+        words.append(f"(compartment {sample.compartment_id})")
+    return " ".join(words)
+
+
+def trouble(segment: SegmentPlan, *, show_ids: bool) -> Trouble:
+    """What is the matter with a segment that is not simply carried out."""
+    messages, remedies = _explanation(segment)
+    return Trouble(
+        name=printable(segment.name),
+        status=segment.status,
+        title=_title(segment),
+        place=_place(segment),
+        messages=tuple(map(printable, messages)),
+        remedies=tuple(map(printable, remedies)),
+        examples=examples(segment, show_ids=show_ids),
+    )
+
+
+def _place(segment: SegmentPlan) -> str | None:
+    """Where the segment is defined, unless its error names a place of its own."""
+    if segment.place is None:
+        return None
+    file = segment.place.split(":", 1)[0]
+    named = segment.error is not None and segment.error.startswith(f"{file}:")
+    return None if named else printable(segment.place)
+
+
+def _title(segment: SegmentPlan) -> str:
+    match segment.status:
+        case SegmentStatus.BLOCKED:
+            return "is blocked by a guard: nothing is sent for it"
+        case SegmentStatus.ERROR:
+            return "has an error: nothing is sent for it"
+        case SegmentStatus.ORPHANED:
+            return "is orphaned: nothing is sent for it"
+    if segment.keep:
+        return "is removed: it is forgotten, its members stay on the platform"
+    return f"is removed: {figures.plural(segment.counts.remove, 'member')} to remove"
+
+
+def _explanation(segment: SegmentPlan) -> tuple[list[str], list[str]]:
+    """What is wrong, and what to do about it."""
+    counts = segment.counts
+    messages = [violation.message for violation in segment.violations]
+    remedies = [violation.remedy for violation in segment.violations]
+    if segment.status is SegmentStatus.BLOCKED:
+        numbers = (counts.add, counts.update, counts.renew, counts.remove)
+        held = [f"{n:,} to {word}" for n, word in zip(numbers, _WORDS, strict=True) if n]
+        messages.append(f"held back: {', '.join(held) or 'nothing'}")
+    if segment.error:
+        messages += [text for text in segment.error.splitlines() if text.strip()]
+    if segment.hint:
+        remedies.append(segment.hint)
+    if segment.status is SegmentStatus.REMOVED:
+        messages += facts(segment)
+    return messages, list(dict.fromkeys(remedies))

@@ -1,0 +1,109 @@
+"""What the state knows, as text."""
+
+from __future__ import annotations
+
+from segsync.render import figures
+from segsync.render.columns import columns_of, number
+from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
+from segsync.render.printable import printable
+from segsync.render.status import HORIZONS, SegmentState, StateStatus
+from segsync.state import Run, RunStatus
+
+
+def status_text(status: StateStatus, *, columns: int) -> list[Line]:
+    """The state for the terminal."""
+    if not status.exists:
+        return wrapped(
+            printable(f"There is no state at {status.path} yet: the first apply makes it."), columns
+        )
+    rows = [line(Span(printable(f"State {status.path}, serial {status.serial}"), Style.STRONG))]
+    rows += [EMPTY, *_segments(status, columns)]
+    if status.reasons:
+        rows += [EMPTY, line(Span("Rejects, to be tried again", Style.STRONG))]
+        rows += [
+            item
+            for name, reason, count in status.reasons
+            for item in wrapped(
+                printable(f"{name}: {count:,} × {reason}"), columns, indent="    ", first="  "
+            )
+        ]
+    rows += [EMPTY, *_last_run(status, columns)]
+    return rows
+
+
+def _segments(status: StateStatus, columns: int) -> list[Line]:
+    runs = {run.serial: run for run in status.runs}
+    known = [
+        (
+            printable(item.name),
+            (*map(number, (item.members, item.pending, item.rejects)), _when(item, runs, status)),
+        )
+        for item in status.segments
+    ]
+    ahead = [
+        (printable(item.name), tuple(map(number, (*item.renews, *item.lapses))))
+        for item in status.segments
+        if any((*item.renews, *item.lapses))
+    ]
+    rows = columns_of(("segment", "members", "pending", "rejects", "last run"), known, columns)
+    for item in status.segments:
+        if not item.in_spec:
+            rows += wrapped(
+                printable(f"{item.name} is not in the spec: `segsync plan` names the remedies."),
+                columns,
+                indent="  ",
+                first="! ",
+                style=Style.WARNING,
+            )
+    if ahead:
+        days = [f"{days}d" for days in HORIZONS]
+        headings = ("segment", f"renew {days[0]}", *days[1:], f"lapse {days[0]}", *days[1:])
+        rows += [EMPTY, *columns_of(headings, ahead, columns)]
+        rows += wrapped(
+            "Members to renew (an estimate), and members that lapse if no apply comes, within so "
+            "many days.",
+            columns,
+            style=Style.DIM,
+        )
+    return rows
+
+
+def _when(item: SegmentState, runs: dict[int, Run], status: StateStatus) -> str:
+    if item.last_run is None:
+        return "never"
+    run = runs.get(item.last_run)
+    if run is None:
+        return f"run {item.last_run}"
+    return f"{figures.ago(run.submitted_at_ms, status.now_ms)}, {run.status.value}"
+
+
+def _last_run(status: StateStatus, columns: int) -> list[Line]:
+    if status.open_run:
+        run = status.open_run
+        text = (
+            f"Run {run.serial} of {figures.moment(run.submitted_at_ms)} is not finished: the "
+            f"outcome of its {figures.plural(run.commands, 'command')} is unknown. "
+            "`segsync apply` finds out."
+        )
+        return wrapped(text, columns, indent="  ", first="! ", style=Style.WARNING)
+    if not status.runs:
+        return [line("No run yet.")]
+    run = status.runs[0]
+    style = Style.PLAIN if run.status is RunStatus.DONE else Style.WARNING
+    when = (
+        f"{figures.moment(run.submitted_at_ms)} ({figures.ago(run.submitted_at_ms, status.now_ms)})"
+    )
+    text = f"Last run: {run.serial} at {when}, {run.status.value}: {outcome(run)}."
+    return wrapped(text, columns, style=style)
+
+
+def outcome(run: Run) -> str:
+    """What became of a run's commands."""
+    figures_of = (
+        (run.confirmed, "confirmed"),
+        (run.rejected, "rejected"),
+        (run.unknown, "of unknown outcome"),
+        (run.unsent, "not sent"),
+    )
+    found = [f"{number:,} {word}" for number, word in figures_of if number]
+    return ", ".join(found) or "no commands"

@@ -1,0 +1,406 @@
+"""Whatever happens on the way, one more apply makes the members those that the queries return."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, http_error
+from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
+from segsync.exchange import Limits
+from segsync.report import Exit
+from segsync.sending import StillRunning
+from segsync.state import PartStatus, open_state
+from tests.support.crash import apply_until_killed
+from tests.support.world import World, assert_sound
+
+QUICK = Limits(request_seconds=0.3, upload_seconds=0.3, error_file_seconds=0.3)
+IMPORTS = "/v1/datamarts/1509/document_imports"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+# -------------------------------------------------------------------- what an apply may have to do
+
+
+def a_first_apply(world: World) -> dict[str, Any]:
+    world.define("vip", "user_account_id", "total", rows=[(f"u{n}", n) for n in range(9)])
+    world.define("mail", "email_hash", rows=[f"h{n}" for n in range(5)], expiration="30d")
+    return {}
+
+
+def some_changes(world: World) -> dict[str, Any]:
+    rows = [(f"u{n}", n) for n in range(9)]
+    world.define("vip", "user_account_id", "total", rows=rows)
+    world.define("gone", rows=["x", "y"])
+    world.apply()
+    world.fill("vip", [*rows[2:8], ("u8", -1), ("new", 1)])
+    world.drop("gone", "delete")
+    return {}
+
+
+def a_change_of_identifiers(world: World) -> dict[str, Any]:
+    people = [(f"h{n}", f"u{n}") for n in range(6)]
+    for mail, account in people:
+        emulator = world.emulator
+        emulator.declare_person([emulator.email(mail), emulator.account(account)])
+    world.define("vip", "email_hash", "user_account_id", rows=[(mail, None) for mail, _ in people])
+    world.apply()
+    world.fill("vip", [(None, account) for _, account in people])
+    return {"allowed": ("vip",)}
+
+
+def several_parts(world: World) -> dict[str, Any]:
+    world.define("vip", rows=[f"u{n}" for n in range(40)])
+    return {"part_limit": 1500}
+
+
+def some_rejects(world: World) -> dict[str, Any]:
+    world.define("vip", rows=["a", "b", "c"])
+    world.apply()
+    world.accounts("vip", "b", "c", "d", "e")
+    world.emulator.reject([world.emulator.account("e")])
+    return {}
+
+
+Scenario = Callable[[World], dict[str, Any]]
+SCENARIOS: tuple[Scenario, ...] = (
+    a_first_apply,
+    some_changes,
+    a_change_of_identifiers,
+    several_parts,
+    some_rejects,
+)
+
+
+def assert_healed(world: World, options: dict[str, Any]) -> None:
+    """One apply is enough, once the platform takes everything."""
+    world.emulator.accept_all()
+    world.settle(applies=1, **options)
+    world.emulator.refused.clear()
+    if world.tables["vip"].columns == ("email_hash", "user_account_id"):
+        assert_all_are_members(world)
+    else:
+        assert_sound(world)
+
+
+def assert_all_are_members(world: World) -> None:
+    """Where identifiers are one person's, the platform shows more of them than were sent."""
+    assert_sound(world, converged=False)
+    assert world.members("vip").keys() >= world.expected("vip").keys()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_process_may_die_at_any_moment(tmp_path: Path, scenario: Scenario) -> None:
+    for at in itertools.count(1):
+        with World(tmp_path / str(at), seed=at) as world:
+            options = scenario(world)
+            if not apply_until_killed(world, at, **options):
+                break
+            world.plan(**options)
+            assert_healed(world, options)
+    assert at > 12
+
+
+@pytest.mark.parametrize("scenario", [a_first_apply, a_change_of_identifiers])
+def test_the_recovery_may_die_as_well(tmp_path: Path, scenario: Scenario) -> None:
+    for at in range(8, 16):
+        with World(tmp_path / str(at), seed=at) as world:
+            options = scenario(world)
+            assert apply_until_killed(world, at, **options)
+            for again in itertools.count(1):
+                if not apply_until_killed(world, again, **options):
+                    break
+            assert_healed(world, options)
+
+
+# -------------------------------------------------------------------- the wire
+
+ENDPOINTS = ("segment_lookup", "list_imports", "create_import", "upload", "list_executions")
+ONCE: dict[str, Any] = {
+    "nothing arrived": Cut("head"),
+    "broken at the first byte": Cut("body", fraction=0.0),
+    "broken in the middle": Cut("body", fraction=0.5),
+    "broken at the last byte": Cut("body", fraction=1.0),
+    "arrived and not done": Cut("before_apply"),
+    "done and not answered": Cut("after_apply"),
+    "done and not answered, closed in peace": Cut("after_apply", how="fin"),
+    "half an answer": Cut("answer", fraction=0.5),
+    "503 and not done": http_error(503),
+    "502 and done": Answer(502, "<html>", {"Content-Type": "text/html"}, applied=True),
+    "429": http_error(429, retry_after="7"),
+}
+FOR_EVER = {"nothing arrived": Cut("head"), "503": http_error(503), "403": http_error(403)}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("fault", ONCE)
+@pytest.mark.parametrize("call", [1, 2])
+def test_one_lost_answer_does_no_harm(world: World, endpoint: str, fault: str, call: int) -> None:
+    options = some_changes(world)
+    world.emulator.faults.add(endpoint, ONCE[fault], call=call)
+    report = world.apply(**options)
+    assert report.exit is Exit.DONE
+    assert report.run is not None
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("fault", FOR_EVER)
+def test_a_platform_that_stays_away_is_caught_up_with_later(
+    world: World, endpoint: str, fault: str
+) -> None:
+    options = some_changes(world)
+    world.emulator.faults.add(endpoint, FOR_EVER[fault], call=None)
+    try:
+        report = world.apply(**options)
+    except DestinationError:
+        pass
+    else:
+        allowed = (endpoint, fault) == ("segment_lookup", "403")
+        assert allowed or report.exit is not Exit.DONE
+    assert_sound(world, converged=False)
+    world.settle(applies=1, **options)
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("moment", ["before_apply", "after_apply"])
+def test_a_timeout_does_no_harm(world: World, endpoint: str, moment: Any) -> None:
+    world.limits = QUICK
+    options = some_changes(world)
+    world.emulator.faults.add(endpoint, Stall(moment))
+    assert world.apply(**options).exit is Exit.DONE
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("fault", ONCE)
+def test_a_lost_error_file_keeps_the_part_pending_or_is_asked_for_again(
+    world: World, fault: str
+) -> None:
+    some_rejects(world)
+    world.emulator.faults.add("error_file", ONCE[fault])
+    assert world.apply().exit in (Exit.REJECTED, Exit.UNKNOWN)
+    assert_sound(world, converged=False)
+    assert_healed(world, {})
+
+
+@pytest.mark.parametrize("then", [NotSent, "refused"])
+def test_an_upload_in_doubt_is_not_forgotten_when_the_next_attempt_is_refused(
+    world: World, then: Any
+) -> None:
+    """The first attempt arrives much later than anybody looks for it."""
+    world.define("vip", rows=["a", "b"])
+    world.emulator.behave(lists_until_seen=50)
+    world.emulator.faults.add("upload", Cut("after_apply"))
+    if then == "refused":
+        world.emulator.faults.add("upload", http_error(400), call=2, times=9)
+    else:
+        world.emulator.faults.add("upload", Answer(413, early=True), call=2, times=9)
+    with pytest.raises(StillRunning):
+        world.apply()
+    assert world.plan().totals.retry == 2
+    world.emulator.behave(lists_until_seen=0)
+    world.accounts("vip", "b")
+    world.emulator.run_all()
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+# -------------------------------------------------------------------- executions
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "script",
+    [
+        ExecutionScript(starts_after_polls=40),
+        ExecutionScript(duplicates=1),
+        ExecutionScript(shown=("PENDING", "RUNNING", "LOST", "NEW_WORD", "RUNNING")),
+        ExecutionScript(patch={"result": None}, patch_when="ended", starts_after_polls=3),
+    ],
+    ids=["late", "twice", "strange words", "no result"],
+)
+def test_executions_may_be_late_doubled_and_strange(
+    tmp_path: Path, seed: int, script: ExecutionScript
+) -> None:
+    with World(tmp_path, seed=seed) as world:
+        options = some_changes(world)
+        world.emulator.faults.add("upload", script)
+        world.emulator.faults.add("upload", Cut("after_apply"))
+        world.apply(**options)
+        world.settle(applies=1, **options)
+        assert_sound(world, in_flight=1 + script.duplicates)
+
+
+def test_an_execution_that_the_list_shows_late_is_waited_for(world: World) -> None:
+    options = some_changes(world)
+    world.emulator.behave(lists_until_seen=4)
+    assert world.apply(**options).exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_an_upload_that_shows_after_it_was_sent_again_does_no_harm(world: World) -> None:
+    options = some_changes(world)
+    world.emulator.behave(lists_until_seen=14)
+    world.emulator.faults.add("upload", Cut("after_apply"))
+    assert world.apply(**options).exit is Exit.DONE
+    assert len(world.emulator.executions) == 3
+    assert_sound(world, in_flight=2)
+
+
+def test_a_failed_execution_is_said_again(world: World) -> None:
+    options = some_changes(world)
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    report = world.apply(**options)
+    assert report.exit is Exit.UNKNOWN
+    assert_sound(world, converged=False)
+    world.settle(applies=1, **options)
+    assert_sound(world)
+
+
+def test_after_a_part_that_failed_the_later_ones_are_not_sent(world: World) -> None:
+    options = several_parts(world)
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"), call=2)
+    report = world.apply(**options)
+    assert report.run is not None
+    statuses = [part.status for part in report.run.parts]
+    assert statuses[:2] == [PartStatus.CONFIRMED, PartStatus.UNKNOWN]
+    assert set(statuses[2:]) == {PartStatus.UNSENT}
+    assert_sound(world, converged=False)
+    world.settle(applies=1, **options)
+    assert_sound(world)
+
+
+def test_an_execution_that_does_not_end_keeps_the_run_open_and_nothing_else_is_sent(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a"])
+    world.destination["execution_max_age"] = "30d"
+    world.timing = type(world.timing)(longest_poll=3600.0)
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=1500))
+    with pytest.raises(StillRunning):
+        world.apply()
+    uploads = len(world.uploads)
+    world.accounts("vip", "b")
+    world.emulator.change_segment("vip", paused=False)
+    report = world.apply()
+    assert report.recovered is not None
+    assert report.recovered.outcome.confirmed == 1
+    assert len(world.uploads) == uploads + 1
+    assert_sound(world)
+
+
+def leave_open(world: World) -> str:
+    """An apply that is killed when its upload has been answered; gives the import's id."""
+    world.define("vip", rows=["a", "b"])
+    for at in itertools.count(1):
+        assert apply_until_killed(world, at)
+        state = open_state(world.state, read_only=True)
+        run = state.open_run()
+        state.close()
+        if run and run.parts[0].status is PartStatus.SENT:
+            assert run.import_id is not None
+            return run.import_id
+
+
+@pytest.mark.parametrize("way", ["assume finished", "a day later"])
+def test_a_vanished_import_stops_until_it_cannot_matter_any_more(world: World, way: str) -> None:
+    import_id = leave_open(world)
+    world.emulator.run_all()
+    LocalClient(world.emulator).request("DELETE", f"{IMPORTS}/{import_id}")
+    world.accounts("vip", "b")
+    with pytest.raises(StillRunning) as caught:
+        world.apply()
+    assert "--assume-finished" in (caught.value.hint or "")
+    assert world.plan().open_run is not None
+    if way == "a day later":
+        world.advance(days=1, seconds=1)
+        world.apply()
+    else:
+        world.apply(assume_finished=True)
+    assert_sound(world)
+
+
+def test_an_execution_that_its_import_does_not_list_any_more_stops_as_well(world: World) -> None:
+    leave_open(world)
+    world.emulator.run_all()
+    world.emulator.behave(lists_until_seen=100_000)
+    world.accounts("vip", "b")
+    with pytest.raises(StillRunning):
+        world.apply()
+    world.emulator.behave(lists_until_seen=0)
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(world: World) -> None:
+    leave_open(world)
+    world.emulator.faults.add("list_executions", http_error(503), call=None)
+    with pytest.raises(OutcomeUnknown):
+        world.apply()
+    assert world.plan().open_run is not None
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+# -------------------------------------------------------------------- old copies of the state
+
+
+def test_an_old_backup_of_the_state_is_noticed_and_refused(world: World, tmp_path: Path) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    backup = tmp_path / "backup.db"
+    shutil.copy2(world.state, backup)
+    world.accounts("vip", "a", "b", "c")
+    world.apply()
+    newest = tmp_path / "newest.db"
+    shutil.copy2(world.state, newest)
+    shutil.copy2(backup, world.state)
+    before = world.state.read_bytes()
+    with pytest.raises(StateStale):
+        world.apply()
+    assert world.state.read_bytes() == before
+    shutil.copy2(newest, world.state)
+    backup.unlink()
+    newest.unlink()
+    assert world.apply().run is None
+    assert_sound(world)
+
+
+def test_of_two_machines_with_one_state_only_the_first_may_apply(
+    world: World, tmp_path: Path
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    copy = tmp_path / "copy.db"
+    shutil.copy2(world.state, copy)
+    world.accounts("vip", "a", "c")
+    world.apply(allowed=("vip",))
+    shutil.move(copy, world.state)
+    world.accounts("vip", "d")
+    with pytest.raises(StateStale):
+        world.apply(allowed=("vip",))
+
+
+def test_an_old_backup_is_noticed_though_nothing_has_to_be_sent(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    shutil.copy2(world.state, world.folder / "backup.db")
+    world.accounts("vip", "b")
+    world.apply(allowed=("vip",))
+    shutil.move(world.folder / "backup.db", world.state)
+    world.accounts("vip", "a")
+    world.drop("reader", "keep")
+    with pytest.raises(StateStale):
+        world.apply()
