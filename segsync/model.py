@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
 
-from segsync.secret import Secret
+from segsync.secret import Secret, passwords_of
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -125,7 +125,11 @@ class DestinationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A checked spec: what should be true. `sha256` is of all its files' texts and values."""
+    """A checked spec: what should be true.
+
+    `sha256` is of its meaning: the datamart, the names of the sources, the segments with their
+    queries; not of comments, secrets or places.
+    """
 
     path: Path
     destination: DestinationSettings
@@ -139,8 +143,9 @@ class Spec:
     def secrets(self) -> tuple[str, ...]:
         """Every value that no text may show."""
         proxy = (self.destination.proxy,) if self.destination.proxy else ()
-        hidden = (self.destination.api_token, *proxy, *self.sources.values())
-        return tuple(secret.reveal() for secret in hidden)
+        urls = tuple(secret.reveal() for secret in (*proxy, *self.sources.values()))
+        passwords = tuple(text for url in urls for text in passwords_of(url))
+        return (self.destination.api_token.reveal(), *urls, *passwords)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MASK = "***"
 SHORTEST_REDACTED = 4
@@ -37,11 +37,22 @@ class Secret:
         return hash(self._value)
 
 
+def passwords_of(url: str) -> tuple[str, ...]:
+    """The password in a URL's authority, as it stands there and decoded: drivers quote either."""
+    authority = url.partition("://")[2].partition("/")[0]
+    password = authority.rpartition("@")[0].partition(":")[2]
+    return (password, unquote(password)) if password else ()
+
+
+def _url_encoded(secret: str) -> str:
+    return quote(secret, safe="", errors="replace")
+
+
 class Redactor:
     """Replaces known secrets in a text, plain and URL-encoded."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+        forms = {form for secret in secrets for form in (secret, _url_encoded(secret))}
         self._forms = sorted(
             (form for form in forms if len(form) >= SHORTEST_REDACTED), key=len, reverse=True
         )

@@ -14,6 +14,7 @@ from segsync.spec import load_spec, yaml_text
 from tests.support.specs import ENVIRON, EXAMPLE, FULL, HEAD, ONE, SpecFolder
 
 SLOWEST = 2.0
+"""Seconds of processor time: what else the machine does must not decide a test."""
 SEEDS = [
     EXAMPLE.read_bytes(),
     FULL.encode(),
@@ -57,13 +58,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
 def check(folder: SpecFolder, content: bytes) -> bool:
     """Whether the content is a spec; fails for anything but a Spec or a SpecError."""
     folder.write("segments.yaml", content)
-    start = time.perf_counter()
+    start = time.process_time()
     found: tuple[Problem, ...] = ()
     try:
         load_spec(Path("segments.yaml"), ENVIRON | {"X": "value"})
     except SpecError as error:
         found = error.problems or (Problem("SpecError without problems", 0, 0, ""),)
-    assert time.perf_counter() - start < SLOWEST
+    assert time.process_time() - start < SLOWEST
     for problem in found:
         assert problem.line >= 1
         assert problem.column >= 1
@@ -158,7 +159,7 @@ def test_five_hundred_segments_load_in_a_blink(folder: SpecFolder) -> None:
     folder.write("segments.yaml", HEAD + "segments:\n" + segments)
     durations = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(folder.load().segments) == 500
-        durations.append(time.perf_counter() - start)
+        durations.append(time.process_time() - start)
     assert min(durations) < 0.3

@@ -49,7 +49,7 @@ def after_interrupt(session: Session) -> int:
     else:
         message = "interrupted; no run was left open" if session.applying else "interrupted"
         hint, status = None, ERROR
-    session.terminal.tell(message_lines(message, hint, session.terminal.columns))
+    session.terminal.tell(message_lines(message, hint, session.terminal.message_columns))
     return status
 
 

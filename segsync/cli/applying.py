@@ -166,7 +166,7 @@ def _show_before(session: Session, plan: Plan, request: Request) -> None:
         return
     from segsync.render.plan_text import plan_text
 
-    terminal.tell(plan_text(plan, columns=terminal.columns, show_ids=request.show_ids))
+    terminal.tell(plan_text(plan, columns=terminal.message_columns, show_ids=request.show_ids))
 
 
 def _finish(session: Session, report: Report, request: Request) -> Exit:
@@ -176,7 +176,7 @@ def _finish(session: Session, report: Report, request: Request) -> Exit:
     try:
         _show(session, report, request, status)
     except OutputError as error:
-        session.terminal.tell(error_lines(error, session.terminal.columns))
+        session.terminal.tell(error_lines(error, session.terminal.message_columns))
         return Exit.UNKNOWN if status is Exit.UNKNOWN else Exit.ERROR
     return status
 

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
-    columns = session.terminal.columns
+    columns = session.terminal.message_columns
     try:
         command = build()
         with command.make_context("segsync", list(arguments), obj=session) as context:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,7 +15,7 @@ from segsync.render.lines import Line, Style, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-NARROWEST = 40
+NARROWEST, WIDEST = 40, 10_000
 WIDTH_ELSEWHERE = 120
 """Columns where nobody's terminal limits them: files, pipes, logs of CI."""
 
@@ -55,10 +54,22 @@ class Terminal:
 
     @property
     def columns(self) -> int:
-        """The width to lay out for; asked anew each time, as windows are resized."""
-        if not (is_terminal(self.out) or self._environ.get("COLUMNS", "").isdecimal()):
+        """The width to lay the result out for; asked anew each time, as windows are resized."""
+        return self._width(self.out)
+
+    @property
+    def message_columns(self) -> int:
+        """The width to lay messages out for."""
+        return self._width(self.err)
+
+    def _width(self, stream: TextIO) -> int:
+        stated = self._environ.get("COLUMNS", "")
+        if stated.isascii() and stated.isdigit() and 0 < int(stated) < WIDEST:
+            return max(int(stated), NARROWEST)
+        try:
+            return max(os.get_terminal_size(stream.fileno()).columns or 80, NARROWEST)
+        except (OSError, ValueError):
             return WIDTH_ELSEWHERE
-        return max(shutil.get_terminal_size((80, 24)).columns, NARROWEST)
 
     def show(self, lines: Iterable[Line]) -> None:
         """Print lines as the result."""
@@ -80,7 +91,8 @@ class Terminal:
     def ask(self, question: str) -> str:
         """The answer to a question that is put on standard error; empty at the end of input."""
         _write(self.err, question)
-        return sys.stdin.readline() if sys.stdin else ""
+        answer = sys.stdin.buffer.readline() if sys.stdin else b""
+        return answer.decode("utf-8", "replace")
 
     def console(self) -> Console:
         """A rich console on standard error, for progress bars."""

@@ -86,4 +86,4 @@ class Expander:
         close = nearest(name, self._environ) or ""
         if close.startswith("did you mean"):
             return close
-        return f"set it, or give it a default: ${{{name}:-…}}"
+        return "set it in the environment"

@@ -1,0 +1,211 @@
+"""The real command in a process of its own, with a shop in SQLite and a platform on a socket."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.canary import TOKEN
+
+from segsync.emulator import Behaviour, Emulator, EmulatorServer
+
+ROOT = Path(__file__).resolve().parents[2]
+STATUSES = {0, 1, 2, 3, 4, 5, 6}
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command that has ended leaves."""
+
+    status: int
+    out: str
+    err: str
+
+    def check(self, *statuses: int) -> Done:
+        """Assert the exit status, and that nothing inside of segsync is shown."""
+        text = self.out + self.err
+        assert "Traceback" not in text, text
+        assert "unexpected error" not in text, text
+        assert self.status in (statuses or STATUSES), (self.status, text)
+        return self
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """This process's environment with changes; None takes a variable out."""
+    base = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    settings = {"PYTHONPATH": str(ROOT), "MICS_API_TOKEN": TOKEN, **changes}
+    return {
+        **{name: value for name, value in base.items() if name not in settings},
+        **{name: value for name, value in settings.items() if value is not None},
+    }
+
+
+def segsync(
+    *arguments: str | bytes,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> Done:
+    """Run the command to its end; without `stdin` it has none to read from."""
+    done = subprocess.run(
+        [sys.executable, "-m", "segsync", *arguments],
+        cwd=folder,
+        env=env or environment(),
+        input=(stdin or "").encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Shop:
+    """A folder with a spec and a database, beside a platform."""
+
+    def __init__(self, folder: Path, server: EmulatorServer) -> None:
+        self.folder = folder
+        self.server = server
+        self.emulator = server.emulator
+        self.url = server.url
+        self._segments: dict[str, str] = {}
+        self.sql("CREATE TABLE people (name TEXT, score INTEGER)")
+
+    def sql(self, *statements: str) -> None:
+        """Change the database."""
+        database = sqlite3.connect(self.folder / "shop.db")
+        with database:
+            for statement in statements:
+                database.execute(statement)
+        database.close()
+
+    def people(self, count: int, first: int = 0) -> None:
+        """Let the query of every segment return so many people."""
+        self.sql("DELETE FROM people")
+        database = sqlite3.connect(self.folder / "shop.db")
+        rows = ((f"person-{number:05d}", number) for number in range(first, first + count))
+        with database:
+            database.executemany("INSERT INTO people VALUES (?, ?)", rows)
+        database.close()
+
+    def spec(self, segments: str, *, removed: str = "{}") -> None:
+        """Write the spec; `segments` is YAML, indented by two spaces."""
+        (self.folder / "segments.yaml").write_text(
+            "version: 1\n"
+            "destination:\n"
+            '  datamart_id: "1509"\n'
+            "  api_token: ${MICS_API_TOKEN}\n"
+            f"  api_url: {self.url}\n"
+            'sources: {shop: "sqlite:///shop.db"}\n'
+            "defaults: {expiration: 30d}\n"
+            f"segments:\n{segments}\n"
+            f"removed: {removed}\n"
+        )
+
+    def on_terminal(
+        self, *arguments: str, columns: int = 80, **changes: str | None
+    ) -> OnTerminal:
+        """Start the command on a terminal."""
+        env = environment(**{"TERM": "xterm-256color", **changes})
+        return OnTerminal(*arguments, folder=self.folder, env=env, columns=columns)
+
+    def run(
+        self, *arguments: str | bytes, stdin: str | None = None, **changes: str | None
+    ) -> Done:
+        """Run the command here; `changes` are to its environment."""
+        return segsync(
+            *arguments, folder=self.folder, env=environment(**changes), stdin=stdin
+        ).check()
+
+    @property
+    def state(self) -> Path:
+        """The state file."""
+        return self.folder / ".segsync" / "state.db"
+
+
+FANS = "  fans: {query: SELECT name AS user_account_id FROM people}"
+
+
+@contextmanager
+def shop(folder: Path, **behaviour: object) -> Iterator[Shop]:
+    """A shop with ten people, one segment `fans`, and a platform that knows it."""
+    settings = Behaviour(create_segments=True, **behaviour)  # type: ignore[arg-type]  # any switch
+    emulator = Emulator(token=TOKEN, seed=1, behaviour=settings)
+    with EmulatorServer(emulator) as server:
+        made = Shop(folder, server)
+        made.people(10)
+        made.spec(FANS)
+        yield made
+    emulator.close()
+
+
+class OnTerminal:
+    """A command on a terminal of its own, which reads and types like a person."""
+
+    def __init__(
+        self, *arguments: str, folder: Path, env: Mapping[str, str], columns: int = 80
+    ) -> None:
+        self.shown = b""
+        self._terminal, other_end = pty.openpty()
+        fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "segsync", *arguments],
+            cwd=folder,
+            env=dict(env),
+            stdin=other_end,
+            stdout=other_end,
+            stderr=other_end,
+            start_new_session=True,
+        )
+        os.close(other_end)
+
+    def wait_for(self, text: str) -> None:
+        """Read until the text is shown."""
+        self._read(lambda: text.encode() in self.shown)
+        assert text.encode() in self.shown, self.shown.decode("utf-8", "replace")
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._terminal, text.encode())
+
+    def end(self) -> Done:
+        """Read to the end."""
+        self._read(lambda: False)
+        status = self.process.wait(PATIENCE)
+        os.close(self._terminal)
+        text = self.shown.decode("utf-8", "replace").replace("\r\n", "\n")
+        return Done(status, text, "").check()
+
+    def _read(self, enough: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not enough():
+            left = max(deadline - time.monotonic(), 0)
+            ready, _, _ = select.select([self._terminal], [], [], left)
+            if not ready:
+                self.process.kill()
+                raise AssertionError(self.shown.decode("utf-8", "replace"))
+            try:
+                block = os.read(self._terminal, 65536)
+            except OSError:
+                return
+            if not block:
+                return
+            self.shown += block
+
+
+def words_of(text: str, name: str) -> list[str]:
+    """The words of the first line that begins with `name`, without it."""
+    found = next(line for line in text.splitlines() if line.startswith(name))
+    return found.removeprefix(name).split()
