@@ -1,14 +1,17 @@
-"""An apply, from the first to the hundredth, on a platform that does what its documentation says."""
+"""An apply from the first to the hundredth, on a platform that does what its documentation says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from segsync.model import DAY_MS
+from segsync.plan import Plan, SegmentStatus
 from segsync.report import Exit
-from tests.support.world import World, assert_sound
+from tests.support.world import START_MS, World, assert_sound
 
 
 @pytest.fixture
@@ -43,3 +46,346 @@ def test_only_what_changed_is_sent(world: World) -> None:
     totals = report.plan.totals
     assert (totals.add, totals.update, totals.renew, totals.remove) == (1, 1, 0, 1)
     assert_sound(world)
+
+
+def test_nothing_is_sent_when_the_user_says_no(world: World) -> None:
+    world.define("vip", rows=["a"])
+    report = world.apply(confirm=lambda _plan: False)
+    assert not report.agreed
+    assert report.run is None
+    assert not world.uploads
+    assert not world.emulator.imports
+    assert world.plan().totals.add == 1
+
+
+def test_the_user_is_shown_what_is_sent(world: World) -> None:
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 2)])
+    shown = []
+
+    def confirm(plan: Plan) -> bool:
+        shown.append(plan)
+        assert not world.emulator.imports
+        return True
+
+    report = world.apply(confirm=confirm)
+    assert shown == [report.plan]
+    [record] = [r for r in world.emulator.request_log if r.endpoint == "upload"]
+    assert record.body_size == shown[0].size
+
+
+def test_several_segments_go_out_in_one_execution(world: World) -> None:
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 2)])
+    world.define("mail", "email_hash", rows=["h1", "h2"], expiration="30d")
+    world.define("agents", "user_agent_id", rows=["vec:1"], segment_id="88123")
+    world.define("hashed", "email", rows=[" A@b.C "], hash_email="sha1")
+    world.define(
+        "mixed",
+        "user_account_id",
+        "compartment_id",
+        "email_hash",
+        "expiration_ts",
+        "data_bag",
+        rows=[
+            ("a", None, None, None, '{"b":1,"a":[true,null]}'),
+            ("a", "2000", None, START_MS + DAY_MS, None),
+            (None, None, "h1", 0, "{}"),
+        ],
+        compartment_id="3000",
+    )
+    world.apply()
+    assert len(world.uploads) == 1
+    assert_sound(world)
+    mixed = world.emulator.members("mixed")
+    assert mixed[world.emulator.account("a", "2000")].expires_at_ms == START_MS + DAY_MS
+    assert mixed[world.emulator.account("a", "3000")].expires_at_ms == 0
+
+
+def test_csv_carries_the_same_commands(world: World) -> None:
+    world.destination["format"] = "csv"
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ('b",\n', 2)])
+    world.define("mail", "email_hash", rows=["h1", "h2"], expiration="30d")
+    world.apply()
+    assert_sound(world)
+    world.fill("vip", [('b",\n', 3)])
+    world.apply(allowed=("vip",))
+    assert_sound(world)
+
+
+def test_several_parts_are_sent_one_after_the_other(world: World) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(100)])
+    report = world.apply(part_limit=2000)
+    assert report.plan is not None
+    assert len(report.plan.parts) > 5
+    assert len(world.uploads) == len(report.plan.parts)
+    assert_sound(world)
+    sizes = [r.body_size for r in world.emulator.request_log if r.endpoint == "upload"]
+    assert max(sizes) < 2000
+
+
+# -------------------------------------------------------------------- what cannot be filled
+
+
+@pytest.mark.parametrize("problem", ["missing", "paused", "type", "feed"])
+def test_a_segment_that_cannot_take_members_is_an_error_and_the_others_go_on(
+    world: World, problem: str
+) -> None:
+    world.define("vip", rows=["a"])
+    world.define("reader", rows=["a"])
+    if problem == "missing":
+        world.emulator.remove_segment("vip")
+    else:
+        changes: dict[str, dict[str, Any]] = {
+            "paused": {"paused": True},
+            "type": {"type": "USER_QUERY"},
+            "feed": {"feed_type": "TAG"},
+        }
+        world.emulator.change_segment("vip", **changes[problem])
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    [failed] = report.plan.with_status(SegmentStatus.ERROR)
+    assert failed.name == "vip"
+    assert failed.error
+    assert world.members("reader") == world.expected("reader")
+    assert not world.emulator.refused
+
+
+def test_a_token_that_may_not_read_segments_is_told_once_and_goes_on(world: World) -> None:
+    world.emulator.behave(segment_rights=False)
+    for name in ("vip", "reader", "mail"):
+        world.define(name, rows=["a"])
+    assert world.apply().exit is Exit.DONE
+    assert len([text for text in world.said.sentences if "may not read segments" in text]) == 1
+    lookups = [r for r in world.emulator.request_log if r.endpoint == "segment_lookup"]
+    assert len(lookups) == 1
+    assert_sound(world)
+
+
+def test_segments_without_changes_are_not_looked_up(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    before = len(world.emulator.request_log)
+    world.accounts("vip", "a", "b")
+    world.apply()
+    lookups = [r for r in world.emulator.request_log[before:] if r.endpoint == "segment_lookup"]
+    assert len(lookups) == 1
+
+
+# -------------------------------------------------------------------- segments that leave the spec
+
+
+def test_a_removed_segment_loses_its_members_and_leaves_the_state(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip", "delete")
+    report = world.apply()
+    assert report.plan is not None
+    assert [s.status for s in report.plan.segments] == [SegmentStatus.OK, SegmentStatus.REMOVED]
+    assert report.plan.totals.remove == 2
+    assert not world.members("vip")
+    assert_sound(world)
+    assert [s.name for s in world.plan().segments] == ["reader"]
+
+
+def test_a_removed_segment_may_keep_its_members(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip", "keep")
+    report = world.apply()
+    assert report.run is not None
+    assert report.run.outcome.confirmed == 0
+    assert len(world.members("vip")) == 2
+    assert_sound(world)
+
+
+def test_a_removed_segment_with_rejected_removals_stays_until_they_are_done(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip", "delete")
+    world.emulator.reject([world.emulator.account("b")], operations=("DELETE",))
+    assert world.apply().exit is Exit.REJECTED
+    world.emulator.accept_all()
+    world.emulator.refused.clear()
+    world.settle(applies=1)
+    assert not world.members("vip")
+    assert_sound(world)
+
+
+def test_a_segment_that_comes_back_starts_anew(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip", "delete")
+    world.apply()
+    world.removed.clear()
+    world.define("vip", rows=["b", "c"])
+    world.apply()
+    assert_sound(world)
+
+
+def test_an_orphaned_segment_is_told_and_left_alone(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip")
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert report.run is None
+    assert report.plan is not None
+    [orphan] = report.plan.with_status(SegmentStatus.ORPHANED)
+    assert "removed: {vip: delete}" in (orphan.hint or "")
+    assert "removed: {vip: keep}" in (orphan.hint or "")
+    assert len(world.members("vip")) == 2
+
+
+def test_a_segment_may_get_another_name_in_the_spec(world: World) -> None:
+    world.define("vip", "user_account_id", rows=["a", "b"], segment_id="500")
+    world.apply()
+    world.drop("vip")
+    world.define("very_important", "user_account_id", rows=["a", "b"], segment_id="500")
+    assert not world.plan().changes_something
+    assert_sound(world)
+
+
+# -------------------------------------------------------------------- guards and errors
+
+
+def twenty(world: World, **keys: Any) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(20)], **keys)
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.accounts("reader", "b", "a")
+
+
+@pytest.mark.parametrize(
+    ("left", "guard", "blocked"),
+    [
+        (14, None, False),
+        (13, None, True),
+        (0, None, True),
+        (9, {"max_removed": "55%"}, False),
+        (8, {"max_removed": "55%"}, True),
+        (19, {"max_removed": 0}, True),
+        (17, {"max_removed": 3}, False),
+        (16, {"max_removed": 3}, True),
+        (0, {"allow_empty": True}, True),
+        (0, {"allow_empty": True, "max_removed": "100%"}, False),
+    ],
+)
+def test_a_guard_blocks_its_segment_and_lets_the_others_through(
+    world: World, left: int, guard: Any, blocked: bool
+) -> None:
+    twenty(world, **({"guard": guard} if guard else {}))
+    world.accounts("vip", *(f"u{n}" for n in range(left)))
+    report = world.apply()
+    assert report.plan is not None
+    assert report.exit is (Exit.REFUSED if blocked else Exit.DONE)
+    assert world.members("reader") == world.expected("reader")
+    if blocked:
+        [segment] = report.plan.with_status(SegmentStatus.BLOCKED)
+        [violation] = segment.violations
+        assert "--allow vip" in violation.remedy
+        assert len(world.members("vip")) == 20
+        assert world.apply(allowed=("vip",)).exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_below_ten_members_any_share_may_go(world: World) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(9)])
+    world.apply()
+    world.accounts("vip", "u1")
+    assert world.apply().exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_members_that_have_lapsed_are_not_guarded(world: World) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(20)], expiration="30d")
+    world.apply()
+    world.advance(days=30, seconds=1)
+    world.accounts("vip", "u1")
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_too_many_members_are_blocked(world: World) -> None:
+    world.define("vip", rows=["a", "b", "c"], guard={"max_members": 2})
+    assert world.apply().exit is Exit.REFUSED
+    assert not world.members("vip")
+    assert world.apply(allowed=("vip",)).exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(world: World) -> None:
+    twenty(world)
+    world.tables["vip"].keys["query"] = "SELECT user_account_id FROM nowhere"
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert len(world.members("vip")) == 20
+    assert world.members("reader") == world.expected("reader")
+
+
+def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None:
+    world.define("vip", rows=["a", "", None])
+    world.define("reader", rows=["a"])
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    [failed] = report.plan.with_status(SegmentStatus.ERROR)
+    assert "2 of 3 rows are invalid" in (failed.error or "")
+    assert {sample.row for sample in failed.samples} == {2, 3}
+    world.tables["vip"].keys["invalid_rows"] = "skip"
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert world.members("vip").keys() == {world.emulator.account("a")}
+
+
+def test_conflicting_rows_are_an_error_unless_they_are_resolved(world: World) -> None:
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("a", 2), ("b", 1)])
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    [failed] = report.plan.with_status(SegmentStatus.ERROR)
+    assert [(s.label, s.identifier) for s in failed.samples if s.label == "conflict"] == [
+        ("conflict", "a")
+    ]
+    world.tables["vip"].keys["on_conflict"] = "any"
+    assert world.apply().exit is Exit.DONE
+    assert len(world.members("vip")) == 2
+    assert not world.plan().changes_something
+
+
+def test_only_the_targets_are_changed(world: World) -> None:
+    for name in ("one", "two", "three"):
+        world.define(name, rows=["a"])
+    world.apply(targets=("one", "two"), excluded=("two",))
+    assert [len(world.members(name)) for name in ("one", "two", "three")] == [1, 0, 0]
+    assert world.plan(targets=("one",)).partial
+    world.apply()
+    assert_sound(world)
+
+
+def test_a_plan_touches_nothing(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.apply()
+    world.accounts("vip", "b")
+    files = {path: path.stat() for path in world.folder.rglob("*")}
+    world.spec.path.touch()
+    requests = len(world.emulator.request_log)
+    plan = world.plan()
+    assert plan.totals.commands == 2
+    assert len(world.emulator.request_log) == requests
+    for path, before in files.items():
+        if path.name != "segments.yaml":
+            after = path.stat()
+            assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size), path
+
+
+def test_a_plan_before_the_first_apply_leaves_no_state_behind(world: World) -> None:
+    world.define("vip", rows=["a"])
+    assert world.plan().totals.add == 1
+    assert not world.state.parent.exists()

@@ -1,4 +1,4 @@
-"""What the platform refuses stays visible and is tried again; what it does not name is said again."""
+"""What the platform refuses stays visible and is tried again; what it does not name is repeated."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_rejected_removal_is_tried_again(world: World) -> None:
 
 
 def test_a_pending_member_is_sent_whatever_was_rejected_before(world: World) -> None:
-    """b: rejected with 1, unknown with 2, desired with 1 again: it may be on the platform with 2."""
+    """b: rejected with 1, unknown with 2, desired with 1 again: it may be there with 2."""
     world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 1)])
     world.emulator.reject([world.emulator.account("b")])
     for _ in range(3):

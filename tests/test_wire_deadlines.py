@@ -62,7 +62,7 @@ def test_a_slow_answer_within_the_deadline_is_read() -> None:
 def test_the_deadline_of_one_exchange_does_not_shorten_the_next() -> None:
     with RawServer(answer(b"{}"), dripping(head(length=10) + b"x" * 10, 0.02)) as server:
         line = wire(server.url)
-        line.exchange(asking(seconds=0.3))
+        line.exchange(asking(seconds=0.8))
         assert len(line.exchange(asking(seconds=10)).body) == 10
         assert server.connections == 1
 

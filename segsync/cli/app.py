@@ -16,6 +16,17 @@ _HELP = """Keep the segments of a mediarithmics datamart equal to the results of
 plan shows who would join and leave; apply sends that and nothing else, and remembers what the
 platform confirmed.
 """
+ORDER = (
+    "init",
+    "validate",
+    "plan",
+    "apply",
+    "status",
+    "state",
+    "schema",
+    "emulator",
+    "demo",
+)
 
 
 def build() -> typer.core.TyperGroup:
@@ -39,6 +50,7 @@ def build() -> typer.core.TyperGroup:
     app.command()(local.demo)
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
+    command.commands = {name: command.commands[name] for name in ORDER}
     return command
 
 

@@ -21,7 +21,7 @@ STARTER = Path(__file__).with_name("starter.yaml")
 
 
 def init(context: typer.Context, file: options.File = None) -> None:
-    """Write a first spec, with comments; an existing file is never overwritten."""
+    """Write a first spec, with comments. An existing file is never overwritten."""
     session = session_of(context)
     path = session.path(file)
     text = STARTER.read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
 
 
 def validate(context: typer.Context, file: options.File = None) -> None:
-    """Check the spec, and say everything that is wrong with it at once."""
+    """Check the spec: all errors at once, each with its place."""
     session = session_of(context)
     spec = session.load(file)
     parts = [
@@ -137,7 +137,7 @@ def demo(
         bool, typer.Option("--serve", help="Leave the local platform running at the end.")
     ] = False,
 ) -> None:
-    """Tell the whole story with a small shop and a local platform, from real commands."""
+    """Tell the whole story in real commands, with a small shop and a local platform."""
     from segsync.demo import run
 
     session = session_of(context)

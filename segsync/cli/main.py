@@ -41,7 +41,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
-    columns = session.terminal.message_columns
     try:
         command = build()
         with command.make_context("segsync", list(arguments), obj=session) as context:
@@ -52,27 +51,47 @@ def _run(session: Session, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         session.terminal.close()
         return DONE
-    except typer.TyperException as error:
-        return _failed(session, _usage_lines(error, columns))
-    except SegsyncError as error:
-        status = LOCKED if isinstance(error, Locked) else ERROR
-        return _failed(session, error_lines(error, columns), status)
-    except OSError as error:
-        return _failed(session, _debugged(session, error) or _system_lines(error, columns))
     except Exception as error:
-        return _failed(session, _debugged(session, error) or _unexpected_lines(error, columns))
+        if _came_of_interrupt(error):
+            raise KeyboardInterrupt from None
+        return _failed(session, error)
 
 
-def _failed(session: Session, lines: list[Line], status: int = ERROR) -> int:
+def _came_of_interrupt(error: BaseException) -> bool:
+    """Whether the error arose while the work was taken down after Ctrl-C: it means nothing."""
+    context = error.__context__
+    while context and not isinstance(context, KeyboardInterrupt):
+        context = context.__context__
+    return context is not None
+
+
+def _failed(session: Session, error: Exception) -> int:
     """Tell an error. Whatever it is: a run that is left open matters more to the caller."""
-    session.terminal.tell(lines)
-    return UNKNOWN if status == ERROR and run_is_open(session) else status
+    session.terminal.tell(_lines(session, error))
+    if isinstance(error, Locked):
+        return LOCKED
+    return UNKNOWN if run_is_open(session) else ERROR
+
+
+def _lines(session: Session, error: Exception) -> list[Line]:
+    columns = session.terminal.message_columns
+    match error:
+        case SegsyncError():
+            return error_lines(error, columns)
+        case typer.TyperException():
+            return _usage_lines(error, columns)
+        case _ if session.debug:
+            text = "".join(traceback.format_exception(error))
+            return [line(_hidden(printable(row))) for row in text.splitlines()]
+        case OSError():
+            return _system_lines(error, columns)
+    return _unexpected_lines(error, columns)
 
 
 def _usage_lines(error: typer.TyperException, columns: int) -> list[Line]:
     context = getattr(error, "ctx", None)
-    hint = f"`{context.command_path} --help` lists what there is" if context else None
-    return message_lines(error.format_message(), hint, columns)
+    command = context.command_path if context else "segsync"
+    return message_lines(error.format_message(), f"`{command} --help` lists what there is", columns)
 
 
 def _system_lines(error: OSError, columns: int) -> list[Line]:
@@ -84,14 +103,6 @@ def _unexpected_lines(error: Exception, columns: int) -> list[Line]:
     message = _hidden(f"unexpected error: {type(error).__name__}: {error}")
     hint = f"this is a mistake in segsync: please report it, with what {DEBUG} shows"
     return message_lines(message, hint, columns)
-
-
-def _debugged(session: Session, error: Exception) -> list[Line]:
-    """The traceback, where it was asked for."""
-    if not session.debug:
-        return []
-    text = "".join(traceback.format_exception(error))
-    return [line(_hidden(printable(row))) for row in text.splitlines()]
 
 
 def _hidden(text: str) -> str:

@@ -11,7 +11,7 @@ from segsync.cli.session import session_of
 def status(
     context: typer.Context, file: options.File = None, format: options.JsonFormat = "text"
 ) -> None:
-    """Show what the state knows: members, runs, rejects, what renews or lapses soon."""
+    """Show members, runs and rejects, and what renews or lapses soon. Asks the state only."""
     from segsync.cli.planning import make_clock
     from segsync.reconcile import reading_state
     from segsync.render.status import read_status, status_json

@@ -24,8 +24,8 @@ IDENTIFIER_COLUMNS: Mapping[str, IdentifierKind] = {
     "email": IdentifierKind.EMAIL_HASH,
 }
 LONGEST_IDENTIFIER = 65_536
-LARGEST_DATA_BAG = 10_000_000
-"""Bytes. A line must stay far below a part's size; the platform documents no limit."""
+LARGEST_DATA_BAG = 1024 * 1024
+"""Bytes. The platform documents no limit, but thousands of them must fit into memory at once."""
 EARLIEST_MS = 100_000_000_000
 """March 1973. A smaller `expiration_ts` is surely in seconds, not in milliseconds."""
 LATEST_MS = 253_402_300_799_999
@@ -74,7 +74,7 @@ def fingerprint_sql(text_sql: str) -> str:
 def fingerprint_of(text: str) -> int:
     """The same as `fingerprint_sql`, for a text that is the same for every member."""
     digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
-    return int.from_bytes(digest[8:], "little") & (2**63 - 1)
+    return int.from_bytes(digest[:8], "little") & (2**63 - 1)
 
 
 def load(
@@ -226,6 +226,7 @@ class _Loading:
         if "email" in self._columns:
             checks.append("WHEN email NOT LIKE '%_@_%' THEN 9")
         if "data_bag" in self._columns:
+            checks.append(f"WHEN strlen(data_bag) > {LARGEST_DATA_BAG} THEN 13")
             checks.append(f"WHEN data_bag IS NOT NULL AND NOT {_is_object_sql('data_bag')} THEN 12")
         if self._bag_sql() is not None:
             checks.append(f"WHEN strlen({self._bag_sql()}) > {LARGEST_DATA_BAG} THEN 13")
@@ -268,7 +269,8 @@ def _canonical_sql(name: str) -> str:
     entries = f"""list_sort(map_entries(from_json({name}, '"MAP(VARCHAR, JSON)"')))"""
     members = f"list_transform({entries}, lambda e: concat(to_json(e.key), ':', e.value))"
     return (
-        f"CASE WHEN {name} IS NOT NULL AND {_is_object_sql(name)} "
+        f"CASE WHEN {name} IS NULL OR strlen({name}) > {LARGEST_DATA_BAG} THEN NULL "
+        f"WHEN {_is_object_sql(name)} "
         f"THEN concat('{{', array_to_string({members}, ','), '}}') END"
     )
 

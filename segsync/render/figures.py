@@ -26,7 +26,7 @@ def plural(number: int, word: str) -> str:
     """`1 command`, `2 commands`, `2 queries`."""
     if number == 1:
         return f"1 {word}"
-    many = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    many = word[:-1] + "ies" if word.endswith("ry") else word + "s"
     return f"{number:,} {many}"
 
 

@@ -10,7 +10,7 @@ from segsync.render.lines import Line, Span, Style, left, line, right
 from segsync.render.outline import CHANGES, Outline, Row
 from segsync.render.printable import shorten, width
 
-SHORTEST_NAME = 16
+SHORTEST_NAME = 12
 GAP = "  "
 NOTHING = "–"
 _STYLES = (Style.ADD, Style.UPDATE, Style.RENEW, Style.REMOVE)

@@ -13,7 +13,7 @@ from segsync.source.lane import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCHES_AHEAD = 2
+BYTES_AHEAD = 16 * 1024 * 1024
 """How far the reading may run ahead of the use: enough to overlap, little to hold in memory."""
 
 
@@ -27,6 +27,7 @@ class Channel:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._batches: deque[pa.RecordBatch] = deque()
+        self._bytes = 0
         self._columns: tuple[Column, ...] | None = None
         self._finished = False
         self._failure: SourceError | None = None
@@ -50,10 +51,11 @@ class Channel:
     def put(self, batch: pa.RecordBatch) -> bool:
         """Hand over a batch, when there is room; False where nobody wants it any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self.ended or len(self._batches) < BATCHES_AHEAD)
+            self._changed.wait_for(lambda: self.ended or self._bytes < BYTES_AHEAD)
             if self.ended:
                 return False
             self._batches.append(batch)
+            self._bytes += batch.nbytes
             self._changed.notify_all()
             return True
 
@@ -90,5 +92,6 @@ class Channel:
                 if not self._batches:
                     return
                 batch = self._batches.popleft()
+                self._bytes -= batch.nbytes
                 self._changed.notify_all()
             yield batch

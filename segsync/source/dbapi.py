@@ -55,7 +55,7 @@ class DbapiLane:
 
             def run(sql: str, *, stream: bool = False) -> Any:
                 cursor = self._streaming_cursor() if stream else self._driver.cursor()
-                stack.enter_context(closing(cursor))
+                stack.callback(_close, cursor)
                 values = bind(sql, segment.params or {}, self._engine.dialect.paramstyle)
                 cursor.execute(*values)
                 return cursor
@@ -149,6 +149,19 @@ def bind(
         return "".join(pieces), {name: params[name] for name in distinct}
     repeated = names if style in ("qmark", "format") else distinct
     return "".join(pieces), tuple(params[name] for name in repeated)
+
+
+def _close(cursor: Any) -> None:
+    """Close a cursor of which all that is wanted has been read."""
+    try:
+        cursor.close()
+    except Exception:
+        # PyMySQL goes on to read from a lost connection when it collects its garbage, in vain and
+        # with a traceback on the terminal.
+        unbuffered = getattr(cursor, "_result", None)
+        if hasattr(unbuffered, "unbuffered_active"):
+            unbuffered.unbuffered_active = False
+            cursor.connection = None
 
 
 def _batches(form: Shape) -> Iterator[pa.RecordBatch]:

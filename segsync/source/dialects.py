@@ -58,6 +58,8 @@ DIALECTS = {
         session=(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
             *postgresql.SESSION,
+            # The snapshot is taken by the first query, so take it now.
+            "SELECT 1",
         ),
         after_failure="savepoint",
     ),

@@ -15,7 +15,8 @@ from segsync.source.fragments import Form, json_sql
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 8_192
+"""Larger batches are not faster, and rows may be wide."""
 STOPPED = "the reading was stopped"
 REPEAT_S = 0.2
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Value = str | int | None
 BATCH_ROWS = 65_536
+CACHE_KIB = 65_536
+"""Changes touch pages all over the members' tree: a cache that holds them is written out once."""
 BUSY_TIMEOUT_MS = 120_000
 """Committing millions of members takes seconds, and a reader or writer waits for the other."""
 
@@ -36,6 +38,7 @@ class Database:
         if not read_only:
             self.execute("PRAGMA journal_mode = DELETE")
             self.execute("PRAGMA synchronous = EXTRA")
+            self.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import os
 import pty
 import select
@@ -13,13 +15,13 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.canary import TOKEN
-
+from segsync.cli.main import run
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
+from tests.support.canary import TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
@@ -38,7 +40,7 @@ class Done:
         """Assert the exit status, and that nothing inside of segsync is shown."""
         text = self.out + self.err
         assert "Traceback" not in text, text
-        assert "unexpected error" not in text, text
+        assert "unexpected error:" not in text, text
         assert self.status in (statuses or STATUSES), (self.status, text)
         return self
 
@@ -47,10 +49,7 @@ def environment(**changes: str | None) -> dict[str, str]:
     """This process's environment with changes; None takes a variable out."""
     base = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     settings = {"PYTHONPATH": str(ROOT), "MICS_API_TOKEN": TOKEN, **changes}
-    return {
-        **{name: value for name, value in base.items() if name not in settings},
-        **{name: value for name, value in settings.items() if value is not None},
-    }
+    return {name: value for name, value in {**base, **settings}.items() if value is not None}
 
 
 def segsync(
@@ -70,6 +69,18 @@ def segsync(
         check=False,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@contextmanager
+def _environ(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class Shop:
@@ -114,20 +125,28 @@ class Shop:
             f"removed: {removed}\n"
         )
 
-    def on_terminal(
-        self, *arguments: str, columns: int = 80, **changes: str | None
-    ) -> OnTerminal:
+    def on_terminal(self, *arguments: str, columns: int = 80, **changes: str | None) -> OnTerminal:
         """Start the command on a terminal."""
         env = environment(**{"TERM": "xterm-256color", **changes})
         return OnTerminal(*arguments, folder=self.folder, env=env, columns=columns)
 
-    def run(
-        self, *arguments: str | bytes, stdin: str | None = None, **changes: str | None
-    ) -> Done:
-        """Run the command here; `changes` are to its environment."""
-        return segsync(
-            *arguments, folder=self.folder, env=environment(**changes), stdin=stdin
-        ).check()
+    def process(self, *arguments: str, stdin: str | None = None, **changes: str | None) -> Done:
+        """Run the command in a process of its own; `changes` are to its environment."""
+        env = environment(**changes)
+        return segsync(*arguments, folder=self.folder, env=env, stdin=stdin).check()
+
+    def run(self, *arguments: str, **changes: str | None) -> Done:
+        """Run the command in this process, which costs a third of the time."""
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        with (
+            contextlib.chdir(self.folder),
+            _environ(environment(**changes)),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            status = run(arguments)
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        return Done(status, *texts).check()
 
     @property
     def state(self) -> Path:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from segsync.destination import Destination, DocumentImport, Execution, SegmentLookup
 from segsync.model import Address
 from tests.support.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -17,17 +20,20 @@ class Killed(BaseException):
 
 
 class Dying:
-    """A destination during whose use the process dies, at the `at`-th moment.
+    """A destination during whose use the process dies, at the `at`-th moment, or at the first one
+    of that name.
 
-    There are two moments for each request: before it has left, and after its answer has come.
-    What the product does while the exception unwinds it is undone by `restore`.
+    There are two moments for each request: before it has left, and after its answer has come, such
+    as "before upload" and "after upload". What the product does while the exception unwinds it is
+    undone by `restore`.
     """
 
-    def __init__(self, inner: Destination, folder: Path, at: int) -> None:
+    def __init__(self, inner: Destination, folder: Path, at: int | str) -> None:
         self._inner = inner
         self._folder = folder
         self._image = folder.with_name("image")
-        self._left = at
+        self._at = at
+        self._count = 0
         self.died = False
 
     def look_up_segment(self, address: Address) -> SegmentLookup:
@@ -48,15 +54,15 @@ class Dying:
     def fetch_error_file(self, uri: str, into: Path) -> None:
         self._request(self._inner.fetch_error_file, uri, into)
 
-    def _request(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        self._moment()
-        answer = method(*arguments)
-        self._moment()
+    def _request(self, method: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        self._moment(f"before {method.__name__}")
+        answer = method(*arguments, **more)
+        self._moment(f"after {method.__name__}")
         return answer
 
-    def _moment(self) -> None:
-        self._left -= 1
-        if self._left == 0:
+    def _moment(self, name: str) -> None:
+        self._count += 1
+        if self._at in (self._count, name):
             shutil.copytree(self._folder, self._image)
             self.died = True
             raise Killed
@@ -67,8 +73,8 @@ class Dying:
         self._image.rename(self._folder)
 
 
-def apply_until_killed(world: World, at: int, **options: Any) -> bool:
-    """An apply that dies at the `at`-th moment; False if it had ended before."""
+def apply_until_killed(world: World, at: int | str, **options: Any) -> bool:
+    """An apply that dies at this moment (see Dying); False if it had ended before."""
     made: list[Dying] = []
 
     def dying(destination: Destination) -> Dying:

@@ -100,9 +100,7 @@ class World:
     ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.emulator = Emulator(
-            token=TOKEN, seed=seed, behaviour=behaviour, frozen_at_ms=START_MS
-        )
+        self.emulator = Emulator(token=TOKEN, seed=seed, behaviour=behaviour, frozen_at_ms=START_MS)
         self.clock = WorldClock(self.emulator)
         self.tables: dict[str, Table] = {}
         self.removed: dict[str, str] = {}
@@ -129,9 +127,7 @@ class World:
 
     # ---------------------------------------------------------------- what there is
 
-    def define(
-        self, name: str, *columns: str, rows: Sequence[Row] = (), **keys: Any
-    ) -> None:
+    def define(self, name: str, *columns: str, rows: Sequence[Row] = (), **keys: Any) -> None:
         """A segment of the spec, on the platform too, whose query returns these columns.
 
         `keys` are the segment's in the spec. Without columns it is one of accounts.
@@ -168,9 +164,7 @@ class World:
             self._shop.execute(f'DROP TABLE IF EXISTS "{name}"')
             self._shop.execute(f'CREATE TABLE "{name}" (row_number INTEGER PRIMARY KEY, {columns})')
             marks = ", ".join("?" * len(table.columns))
-            self._shop.executemany(
-                f'INSERT INTO "{name}" VALUES (NULL, {marks})', table.rows
-            )
+            self._shop.executemany(f'INSERT INTO "{name}" VALUES (NULL, {marks})', table.rows)
 
     def accounts(self, name: str, *identifiers: str) -> None:
         """The segment's query returns these accounts."""

@@ -1,0 +1,504 @@
+"""Desired members against the snapshot: every rule of what becomes which change."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segsync.engine.desired import LARGEST_DATA_BAG, REASONS, fingerprint_of, policy_text
+from segsync.model import DAY_MS, MINUTE_MS, NEVER, IdentifierKind, Segment
+from tests.support.comparing import NOW_MS, Bench, accounts, one, policy, segment
+from tests.support.size import size
+
+MONTH = 30 * 24 * 60
+COLUMNS = ("user_account_id", "total")
+PLAIN = fingerprint_of(policy_text(NEVER))
+MONTHLY = fingerprint_of(policy_text(MONTH))
+BAG = segment(data_bag=("total",))
+
+
+def print_of(total: int, minutes: int = NEVER) -> int:
+    return fingerprint_of(f'{policy_text(minutes)}{{"total":{total}}}')
+
+
+def row(name: str, total: int) -> dict[str, Any]:
+    return {"user_account_id": name, "total": total}
+
+
+# -------------------------------------------------------------------- small worlds, all of them
+
+
+def applied(snapshot: dict[str, int], changes: dict[str, tuple[str, int]]) -> dict[str, int]:
+    """The members after these changes."""
+    after = dict(snapshot)
+    for name, (word, total) in changes.items():
+        if word == "remove":
+            after.pop(name, None)
+        else:
+            after[name] = total
+    return after
+
+
+def test_in_every_small_world_the_changes_lead_from_the_snapshot_to_the_desired_members() -> None:
+    values = (None, 1, 2)
+    one_identifier = list(product(values, values, (False, True)))
+    worlds = list(product(one_identifier, repeat=2))
+    assert len(worlds) == 324
+    totals = {print_of(total): total for total in (1, 2)}
+    with Bench() as bench:
+        for world in worlds:
+            named = dict(zip("ab", world, strict=True))
+            bench.compare(
+                [row(name, want) for name, (want, _, _) in named.items() if want],
+                COLUMNS,
+                of=BAG,
+                snapshot={name: (print_of(had), 0) for name, (_, had, _) in named.items() if had},
+                pending=[name for name, (_, _, pending) in named.items() if pending],
+            )
+        bench.arrange()
+        for world, changes in zip(worlds, bench.changes().values(), strict=True):
+            named = dict(zip("ab", world, strict=True))
+            sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes}
+            assert len(sent) == len(changes)
+            snapshot = {name: had for name, (_, had, _) in named.items() if had}
+            desired = {name: want for name, (want, _, _) in named.items() if want}
+            assert applied(snapshot, sent) == desired
+            for name, (want, had, pending) in named.items():
+                assert (name in sent) == (pending or want != had)
+                if name in sent:
+                    assert (sent[name][0] == "remove") == (want is None)
+
+
+HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
+NAMES = st.one_of(st.sampled_from(["a", "A", "á", "a\u0301", " a", "a ", "'", '"', "\n"]), HOSTILE)
+MEMBERS = st.dictionaries(NAMES, st.integers(1, 3), max_size=200)
+
+
+@settings(max_examples=size(40, 2000), deadline=None, suppress_health_check=list(HealthCheck))
+@given(desired=MEMBERS, snapshot=MEMBERS, pending=st.sets(NAMES, max_size=20), twice=st.integers())
+def test_any_changes_lead_from_the_snapshot_to_the_desired_members(
+    desired: dict[str, int], snapshot: dict[str, int], pending: set[str], twice: int
+) -> None:
+    rows = [row(name, total) for name, total in desired.items()]
+    repeated = rows[: twice % (len(rows) + 1)] if rows else []
+    known = {name: (print_of(total), 0) for name, total in snapshot.items()}
+    fresh = {name: (print_of(total), 0) for name, total in desired.items()}
+    totals = {print_of(total): total for total in (1, 2, 3)}
+    with Bench() as bench:
+        compared = bench.compare(
+            [*rows, *repeated], COLUMNS, of=BAG, snapshot=known, pending=pending
+        )
+        again = bench.compare(rows, COLUMNS, of=BAG, snapshot=fresh)
+        bench.arrange()
+        changes = bench.changes()
+    sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes[1]}
+    assert len(sent) == len(changes[1])
+    assert applied(snapshot, sent) == desired
+    differing = {n for n in desired.keys() | snapshot.keys() if desired.get(n) != snapshot.get(n)}
+    assert sent.keys() == differing | pending
+    assert changes[again.number] == []
+    difference = compared.difference
+    assert difference.duplicates == len(repeated)
+    assert difference.desired == len(desired)
+    assert difference.retry == len(pending)
+    assert compared.rows.queried == len(rows) + len(repeated)
+
+
+# -------------------------------------------------------------------- the rules, one by one
+
+
+def test_a_new_member_is_added() -> None:
+    compared, words = one(accounts("a"))
+    assert words == {"a": "add"}
+    assert compared.difference.add == 1
+
+
+def test_a_member_that_stays_the_same_is_left_alone() -> None:
+    compared, words = one(accounts("a"), snapshot={"a": (PLAIN, 0)})
+    assert words == {}
+    assert compared.difference.desired == 1
+
+
+def test_a_member_that_lapsed_is_added_again() -> None:
+    monthly = segment(expiration_minutes=MONTH)
+    for expires, word in ((NOW_MS, "add"), (NOW_MS - 1, "add"), (NOW_MS + 1, "renew")):
+        _, words = one(accounts("a"), of=monthly, snapshot={"a": (MONTHLY, expires)})
+        assert words == {"a": word}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (print_of(1), segment(data_bag=("total",))),
+        (print_of(2), segment(data_bag=("total",), expiration_minutes=MONTH)),
+        (PLAIN, segment(data_bag=("total",))),
+    ],
+    ids=["data bag", "expiration", "a data bag where there was none"],
+)
+def test_a_member_that_differs_is_updated(before: int, after: Segment) -> None:
+    _, words = one([row("a", 2)], *COLUMNS, of=after, snapshot={"a": (before, 0)})
+    assert words == {"a": "update"}
+
+
+def test_a_changed_expiry_of_a_row_is_an_update() -> None:
+    then = NOW_MS + 5 * DAY_MS
+    columns = ("user_account_id", "expiration_ts")
+    for old, new, word in (
+        (then, then, None),
+        (then, then + 1, "update"),
+        (then, None, "update"),
+        (None, 0, None),
+        (None, then, "update"),
+    ):
+        text = f"ts:{old}|" if old else "never|"
+        rows = [{"user_account_id": "a", "expiration_ts": new}]
+        _, words = one(rows, *columns, snapshot={"a": (fingerprint_of(text), old or 0)})
+        assert words == ({"a": word} if word else {}), (old, new)
+
+
+def test_members_with_an_expiry_of_their_own_are_not_renewed() -> None:
+    rows = [{"user_account_id": "a", "expiration_ts": NOW_MS + 1}]
+    print_ = fingerprint_of(f"ts:{NOW_MS + 1}|")
+    _, words = one(
+        rows,
+        "user_account_id",
+        "expiration_ts",
+        of=segment(expiration_minutes=MONTH),
+        snapshot={"a": (print_, NOW_MS + 1)},
+    )
+    assert words == {}
+
+
+def test_who_is_not_desired_any_more_is_removed() -> None:
+    compared, words = one(accounts("b"), snapshot={"a": (PLAIN, 0), "b": (PLAIN, 0)})
+    assert words == {"a": "remove"}
+    assert compared.difference.removed_live == 1
+
+
+@pytest.mark.parametrize(
+    ("expired_for", "word", "live"),
+    [(-1, "remove", 1), (0, "remove", 0), (DAY_MS - 1, "remove", 0), (DAY_MS, "forget", 0)],
+)
+def test_only_who_has_surely_lapsed_is_forgotten(expired_for: int, word: str, live: int) -> None:
+    compared, words = one(
+        [],
+        of=segment(expiration_minutes=MONTH),
+        snapshot={"a": (MONTHLY, NOW_MS - expired_for)},
+    )
+    assert words == {"a": word}
+    assert compared.difference.removed_live == compared.live == live
+
+
+@pytest.mark.parametrize("desired", [True, False])
+@pytest.mark.parametrize("known", ["absent", "the same", "another", "lapsed", "surely lapsed"])
+def test_a_pending_member_always_gets_a_command(desired: bool, known: str) -> None:
+    snapshots: dict[str, Any] = {
+        "absent": {},
+        "the same": {"a": (MONTHLY, NOW_MS + 29 * DAY_MS)},
+        "another": {"a": (1, 0)},
+        "lapsed": {"a": (MONTHLY, NOW_MS - 1)},
+        "surely lapsed": {"a": (MONTHLY, NOW_MS - 9 * DAY_MS)},
+    }
+    compared, words = one(
+        accounts("a") if desired else [],
+        of=segment(expiration_minutes=MONTH),
+        snapshot=snapshots[known],
+        pending=["a"],
+    )
+    assert words.keys() == {"a"}
+    assert (words["a"] == "remove") == (not desired)
+    assert words["a"] in ("add", "update", "remove")
+    assert compared.difference.retry == 1
+
+
+def test_members_are_renewed_between_a_half_and_three_quarters_of_their_time() -> None:
+    names = [f"u{n}" for n in range(400)]
+    monthly = segment(expiration_minutes=MONTH)
+
+    def renewed(left: float, of: Segment = monthly) -> int:
+        expires = NOW_MS + int(left * MONTH * MINUTE_MS)
+        under = policy(expiration_minutes=MONTH, renew_at=of.renew_at)
+        snapshot = dict.fromkeys(names, (MONTHLY, expires))
+        compared, _ = one(accounts(*names), of=of, snapshot=snapshot, under=under)
+        return compared.difference.renew
+
+    assert renewed(0.7501) == 0
+    assert renewed(0.4999) == len(names)
+    assert 60 < renewed(0.6875) < 140
+    assert 160 < renewed(0.625) < 240
+    early = replace(monthly, renew_at=0.4)
+    assert (renewed(0.6001, early), renewed(0.3999, early)) == (0, 400)
+    always = replace(monthly, renew_at=0.9)
+    assert (renewed(0.9501, always), renewed(0.8999, always)) == (0, 400)
+
+
+def test_the_moment_of_renewal_depends_on_the_expiry_so_that_cycles_do_not_line_up() -> None:
+    names = [f"u{n}" for n in range(400)]
+    monthly = segment(expiration_minutes=MONTH)
+
+    def renewed(expires: int, now: int) -> set[str]:
+        under = policy(expiration_minutes=MONTH, now_ms=now)
+        snapshot = dict.fromkeys(names, (MONTHLY, expires))
+        return set(one(accounts(*names), of=monthly, snapshot=snapshot, under=under)[1])
+
+    left = int(0.625 * MONTH * MINUTE_MS)
+    first = renewed(NOW_MS + left, NOW_MS)
+    second = renewed(NOW_MS + left + MINUTE_MS, NOW_MS + MINUTE_MS)
+    assert 120 < len(first ^ second) < 280
+
+
+def test_members_that_never_expire_are_reasserted_once_in_a_period() -> None:
+    names = [f"u{n}" for n in range(300)]
+    sent: list[str] = []
+    last = NOW_MS
+    for day in range(1, 31):
+        now = NOW_MS + day * DAY_MS
+        under = policy(now_ms=now, reassert_minutes=MONTH, reasserted_at_ms=last)
+        snapshot = dict.fromkeys(names, (PLAIN, 0))
+        compared, words = one(accounts(*names), snapshot=snapshot, under=under)
+        assert set(words.values()) <= {"renew"}
+        assert compared.difference.renew < 30
+        sent += words
+        last = now
+    assert sorted(sent) == sorted(names)
+    under = policy(now_ms=NOW_MS, reassert_minutes=NEVER)
+    assert one(accounts("a"), snapshot={"a": (PLAIN, 0)}, under=under)[1] == {}
+
+
+# -------------------------------------------------------------------- rows
+
+
+def test_equal_rows_are_one_member() -> None:
+    rows = [row("a", 1), row("b", 1), row("a", 1), row("a", 1)]
+    for snapshot in ({}, {"a": (print_of(1), 0)}, {"b": (print_of(2), 0)}, {"c": (1, 0)}):
+        compared, words = one(rows, *COLUMNS, of=BAG, snapshot=snapshot)
+        difference = compared.difference
+        assert (difference.desired, difference.duplicates, difference.conflicts) == (2, 2, 0)
+        assert len(words) == len(set(words))
+        assert difference.add == len({"a", "b"} - snapshot.keys())
+
+
+def test_rows_of_one_identifier_that_differ_are_a_conflict() -> None:
+    compared, _ = one([row("a", 1), row("a", 2), row("b", 1), row("b", 1)], *COLUMNS, of=BAG)
+    assert compared.difference.conflicts == 1
+    assert compared.difference.duplicates == 2
+
+
+@pytest.mark.parametrize("choice", ["latest_expiry", "any"])
+def test_a_conflict_is_resolved_the_same_way_in_any_order_of_the_rows(choice: Any) -> None:
+    columns = ("user_account_id", "total", "expiration_ts")
+    rows: list[dict[str, Any]] = [
+        {**row("a", total), "expiration_ts": expires}
+        for total in (1, 2, 3)
+        for expires in (NOW_MS + DAY_MS, NOW_MS + 2 * DAY_MS)
+    ]
+    rows += [{**row("b", total), "expiration_ts": None} for total in (1, 2)]
+    rows += [{**row("b", 3), "expiration_ts": NOW_MS + DAY_MS}]
+    chosen = segment(data_bag=("total",), on_conflict=choice)
+    found = set()
+    for seed in range(8):
+        random.Random(seed).shuffle(rows)
+        with Bench() as bench:
+            compared = bench.compare(rows, columns, of=chosen)
+            assert compared.difference.conflicts == 2
+            assert compared.difference.desired == 2
+            bench.arrange()
+            found.add(tuple(bench.changes()[1]))
+    [changes] = found
+    if choice == "latest_expiry":
+        assert [change.expires_at for change in changes] == [NOW_MS + 2 * DAY_MS, 0]
+
+
+INVALID: dict[int, tuple[str, dict[str, Any]]] = {
+    2: ("user_account_id expiration_ts", {"user_account_id": "a", "expiration_ts": NOW_MS}),
+    3: ("user_account_id email_hash", {}),
+    4: ("user_account_id email_hash", {"user_account_id": "a", "email_hash": "b"}),
+    5: ("user_account_id", {"user_account_id": ""}),
+    6: ("user_agent_id", {"user_agent_id": "a\0b"}),
+    7: ("user_account_id", {"user_account_id": "a" * 65_537}),
+    8: ("user_account_id compartment_id", {"user_account_id": "a", "compartment_id": ""}),
+    9: ("email", {"email": "not an address"}),
+    10: ("user_account_id expiration_ts", {"user_account_id": "a", "expiration_ts": 10**15}),
+    11: ("user_account_id expiration_ts", {"user_account_id": "a", "expiration_ts": 1_790_000_000}),
+    12: ("user_account_id data_bag", {"user_account_id": "a", "data_bag": "[1]"}),
+    13: (
+        "user_account_id data_bag",
+        {"user_account_id": "a", "data_bag": f'{{"a":"{"b" * LARGEST_DATA_BAG}"}}'},
+    ),
+}
+GOOD: dict[str, Any] = {
+    "user_account_id": "good",
+    "email_hash": "good",
+    "user_agent_id": "good",
+    "email": "good@example.org",
+}
+
+
+def test_every_reason_has_a_row_here() -> None:
+    assert INVALID.keys() == REASONS.keys()
+
+
+@pytest.mark.parametrize("code", INVALID)
+def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int) -> None:
+    names, bad = INVALID[code]
+    columns = tuple(names.split())
+    good = {columns[0]: GOOD[columns[0]]}
+    with Bench() as bench:
+        chosen = segment(hash_email="sha256" if "email" in columns else None)
+        compared = bench.compare([bad, good, bad], columns, of=chosen)
+        assert compared.rows.invalid_reasons == {REASONS[code]: 2}
+        assert compared.rows.queried == 3
+        assert compared.rows.expired == (2 if code == 2 else 0)
+        assert compared.difference.desired == compared.difference.add == 1
+        examples = bench.engine.invalid_examples(compared.number, 5)
+        assert [(example.row, example.reason) for example in examples] == [
+            (1, REASONS[code]),
+            (3, REASONS[code]),
+        ]
+
+
+def test_what_the_source_says_of_a_row_is_its_reason() -> None:
+    rows = [{"user_account_id": None, "__invalid": "user_account_id is bytes: cast it"}]
+    compared, words = one([*rows, *accounts("a")])
+    assert compared.rows.invalid_reasons == {"user_account_id is bytes: cast it": 1}
+    assert words == {"a": "add"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":2}', "{", "null", '"{}"', '{"a":NaN}', '{"a":Infinity}', "{}x", "", " "],
+)
+def test_a_data_bag_that_is_no_json_object_is_invalid(text: str) -> None:
+    rows = [{"user_account_id": "a", "data_bag": text}]
+    compared, words = one(rows, "user_account_id", "data_bag")
+    assert compared.rows.invalid_reasons == {REASONS[12]: 1}
+    assert words == {}
+
+
+@pytest.mark.parametrize("text", ["{}", '{"b":1,"a":"NaN"}', '{"Infinity":[1,{"x":null}]}', None])
+def test_a_data_bag_that_is_a_json_object_is_taken(text: str | None) -> None:
+    compared, words = one(
+        [{"user_account_id": "a", "data_bag": text}], "user_account_id", "data_bag"
+    )
+    assert compared.rows.invalid == 0
+    assert words == {"a": "add"}
+
+
+def test_data_bags_that_mean_the_same_are_the_same() -> None:
+    texts = ['{"a":1,"b":2}', '{ "b" : 2,\n"a": 1 }']
+    with Bench() as bench:
+        for text in texts:
+            rows = [{"user_account_id": "a", "data_bag": text}]
+            bench.compare(rows, ("user_account_id", "data_bag"))
+        bench.arrange()
+        [first], [second] = bench.changes().values()
+    assert first.fingerprint == second.fingerprint
+
+
+# -------------------------------------------------------------------- keyspaces
+
+
+def test_kinds_and_compartments_are_told_apart() -> None:
+    columns = ("user_account_id", "compartment_id", "email_hash", "user_agent_id")
+    rows = [
+        {"user_account_id": "x"},
+        {"user_account_id": "x", "compartment_id": "2000"},
+        {"user_account_id": "x", "compartment_id": "1000"},
+        {"email_hash": "x", "compartment_id": "2000"},
+        {"user_agent_id": "x"},
+    ]
+    with Bench() as bench:
+        compared = bench.compare(rows, columns, of=segment(compartment_id="1000"))
+        assert (compared.difference.desired, compared.difference.duplicates) == (4, 1)
+        bench.arrange()
+        places = dict(bench.engine.keyspaces.all())
+        found = {places[change.keyspace][1:] for change in bench.changes()[1]}
+    assert found == {
+        (IdentifierKind.USER_ACCOUNT_ID, "1000"),
+        (IdentifierKind.USER_ACCOUNT_ID, "2000"),
+        (IdentifierKind.EMAIL_HASH, None),
+        (IdentifierKind.USER_AGENT_ID, None),
+    }
+
+
+def test_identifiers_compare_as_exact_texts() -> None:
+    names = ["a", "A", "a ", " a", "á", "a\u0301", "01", "1", "1.0", "null", "NULL"]
+    compared, words = one(accounts(*names), snapshot={"1": (PLAIN, 0)})
+    assert compared.difference.desired == len(names)
+    assert words == dict.fromkeys((n for n in names if n != "1"), "add")
+
+
+@pytest.mark.parametrize(
+    ("rows", "rekeyed"),
+    [
+        ([{"user_account_id": "u1"}], True),
+        ([{"user_account_id": "old"}, {"user_account_id": "new"}], False),
+        ([{"email_hash": "h1"}], True),
+        ([{"user_account_id": "new"}], False),
+        ([], False),
+    ],
+)
+def test_removals_under_one_kind_and_additions_under_another_make_two_steps(
+    rows: list[dict[str, Any]], rekeyed: bool
+) -> None:
+    """The snapshot has accounts of compartment 1000."""
+    kinds = "email_hash" if rows and "email_hash" in rows[0] else "user_account_id"
+    compartment = None if rows == [{"user_account_id": "u1"}] else "1000"
+    with Bench() as bench:
+        bench.keyspace(1, compartment="1000")
+        compared = bench.compare(
+            rows,
+            (kinds,),
+            of=segment(compartment_id=compartment),
+            snapshot={},
+        )
+        assert not compared.difference.rekeyed
+    with Bench() as bench:
+        chosen = segment(compartment_id="1000")
+        number = 1
+        first = bench.keyspace(number, compartment="1000")
+        assert first == 1
+        columns = (kinds,) if compartment else (kinds, "compartment_id")
+        given = [row | {"compartment_id": "2000"} for row in rows] if not compartment else rows
+        compared = bench.compare(given, columns, of=chosen, snapshot={"old": (PLAIN, 0)})
+        assert compared.difference.rekeyed == rekeyed
+
+
+# -------------------------------------------------------------------- rejects
+
+
+@pytest.mark.parametrize("operation", ["UPDATE", "DELETE"])
+@pytest.mark.parametrize("due", [True, False])
+def test_a_rejected_command_waits_for_its_next_attempt(operation: str, due: bool) -> None:
+    update = operation == "UPDATE"
+    compared, words = one(
+        accounts("a", "b") if update else accounts("b"),
+        snapshot={"b": (PLAIN, 0)} | ({} if update else {"a": (PLAIN, 0)}),
+        rejects=[("a", operation, PLAIN if update else 0, NOW_MS if due else NOW_MS + 1)],
+    )
+    assert words == ({"a": "add" if update else "remove"} if due else {})
+    assert compared.difference.deferred == (0 if due else 1)
+
+
+def test_a_reject_of_another_command_does_not_wait() -> None:
+    later = NOW_MS + DAY_MS
+    for rows, snapshot, reject in (
+        (accounts("a"), {}, ("a", "UPDATE", 1, later)),
+        (accounts("a"), {}, ("a", "DELETE", 0, later)),
+        ([], {"a": (PLAIN, 0)}, ("a", "UPDATE", PLAIN, later)),
+    ):
+        compared, words = one(rows, snapshot=snapshot, rejects=[reject])
+        assert words.keys() == {"a"}
+        assert compared.difference.deferred == 0
+
+
+def test_a_reject_whose_member_needs_no_command_is_forgotten() -> None:
+    for rows, snapshot in ((accounts("a"), {"a": (PLAIN, 0)}), ([], {})):
+        _, words = one(rows, snapshot=snapshot, rejects=[("a", "UPDATE", 1, NOW_MS)])
+        assert words == {"a": "forget"}

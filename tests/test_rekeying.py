@@ -1,0 +1,129 @@
+"""The platform keeps members per person: a query may change the identifier it knows them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segsync.emulator import ExecutionScript
+from segsync.report import Exit
+from segsync.state import PartStatus
+from tests.support.world import World, assert_sound
+
+PEOPLE = 12
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+def people(world: World, **keys: str) -> None:
+    """A segment of people who are known by a hash, an account, and one in another compartment."""
+    emulator = world.emulator
+    for n in range(PEOPLE):
+        emulator.declare_person(
+            [
+                emulator.email(f"h{n}"),
+                emulator.account(f"u{n}"),
+                emulator.account(f"u{n}", "2000"),
+            ]
+        )
+    world.define("vip", "email_hash", "user_account_id", "compartment_id", **keys)
+
+
+def by_hash(count: int = PEOPLE) -> list[tuple[str | None, ...]]:
+    return [(f"h{n}", None, None) for n in range(count)]
+
+
+def by_account(compartment: str | None = None, count: int = PEOPLE) -> list[tuple[str | None, ...]]:
+    return [(None, f"u{n}", compartment) for n in range(count)]
+
+
+def assert_everybody_is_there(world: World) -> None:
+    assert_sound(world, converged=False)
+    assert not world.plan().changes_something
+    assert world.members("vip").keys() == world.emulator.members("vip").keys()
+    assert len(world.members("vip")) == 3 * PEOPLE
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_people_stay_members_when_their_identifier_changes(tmp_path: Path, seed: int) -> None:
+    with World(tmp_path, seed=seed) as world:
+        people(world)
+        for rows in (by_hash(), by_account(), by_account("2000"), by_hash()):
+            world.fill("vip", rows)
+            report = world.apply(allowed=("vip",))
+            assert report.exit is Exit.DONE
+            assert_everybody_is_there(world)
+
+
+def test_the_removals_are_finished_before_the_additions_are_sent(world: World) -> None:
+    people(world)
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    report = world.apply(allowed=("vip",))
+    assert report.run is not None
+    assert [part.step for part in report.run.parts] == [1, 2]
+    assert [part.last - part.first + 1 for part in report.run.parts] == [PEOPLE, PEOPLE]
+    assert world.emulator.max_in_flight == 1
+
+
+def test_without_a_change_of_identifier_one_execution_is_enough(world: World) -> None:
+    people(world)
+    world.fill("vip", by_account())
+    world.apply()
+    world.fill("vip", by_account(count=PEOPLE - 1) + [(None, "new", None)])
+    report = world.apply()
+    assert report.run is not None
+    assert len(report.run.parts) == 1
+
+
+@pytest.mark.parametrize("shape", ["missing", "text"])
+def test_additions_wait_until_the_removals_are_known_to_be_done(world: World, shape: str) -> None:
+    """Said again later, a removal would throw out the person who has just been added."""
+    people(world)
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    world.emulator.behave(error_file=shape)
+    world.emulator.reject([world.emulator.email("h3")])
+    report = world.apply(allowed=("vip",))
+    assert report.run is not None
+    assert [part.status for part in report.run.parts] == [
+        PartStatus.UNATTRIBUTED,
+        PartStatus.UNSENT,
+    ]
+    world.emulator.accept_all()
+    world.settle(applies=1, allowed=("vip",))
+    world.emulator.refused.clear()
+    assert_everybody_is_there(world)
+
+
+def test_additions_are_not_sent_when_the_removals_failed(world: World) -> None:
+    people(world)
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    world.apply(allowed=("vip",))
+    world.settle(applies=1, allowed=("vip",))
+    assert_everybody_is_there(world)
+
+
+def test_other_segments_are_not_held_up_by_one_that_changes_its_identifiers(world: World) -> None:
+    people(world)
+    world.define("reader", rows=["a", "b"])
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    world.accounts("reader", "b", "c")
+    report = world.apply(allowed=("vip",))
+    assert report.run is not None
+    assert [part.last - part.first + 1 for part in report.run.parts] == [PEOPLE + 2, PEOPLE]
+    assert_everybody_is_there(world)
+    assert world.members("reader") == world.expected("reader")
