@@ -37,9 +37,9 @@ class Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         for source in self._sources.values():
             source.close()
-        self._stack.close()
 
     def cancel(self) -> None:
         """Let no reading go on: the user does not want the plan any more."""

@@ -330,7 +330,7 @@ def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(world: W
 
 
 def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None:
-    world.define("vip", rows=["a", "", None])
+    world.define("vip", rows=["a", "", (None,)])
     world.define("reader", rows=["a"])
     report = world.apply()
     assert report.exit is Exit.ERROR

@@ -77,7 +77,7 @@ def test_without_a_change_of_identifier_one_execution_is_enough(world: World) ->
     people(world)
     world.fill("vip", by_account())
     world.apply()
-    world.fill("vip", by_account(count=PEOPLE - 1) + [(None, "new", None)])
+    world.fill("vip", [*by_account(count=PEOPLE - 1), (None, "new", None)])
     report = world.apply()
     assert report.run is not None
     assert len(report.run.parts) == 1

@@ -17,8 +17,9 @@ from segsync.source.dialects import with_driver
 from segsync.source.messages import Translator, secrets_of
 from segsync.source.sqlite import read_only_uri
 from tests.support.servers import Server
-from tests.support.sources import Database, database, read, segment
-from tests.test_source_reading import run_python
+from tests.support.sources import Database, Lane, database, read, run_python, segment
+
+LANE_NAMES: tuple[Lane, ...] = ("auto", "dbapi")
 
 
 def fails(url: str, **options: Any) -> SourceError:
@@ -212,9 +213,9 @@ def test_the_values_of_parameters_are_not_in_messages(any_database: Database) ->
     [
         (
             "ERROR:  boom\nLINE 1: SELECT canary\n               ^\nHINT:  Try.",
-            "ERROR: boom HINT: Try.",
+            "boom HINT: Try.",
         ),
-        ("ERROR:  boom\nDETAIL:  Key (email)=(a@b.c) is there.\n", "ERROR: boom"),
+        ("ERROR:  boom\nDETAIL:  Key (email)=(a@b.c) is there.\n", "boom"),
         ("IO: [libpq] boom\n\nQuery was: COPY (SELECT canary) TO STDOUT. SQLSTATE: 1", "boom"),
         (
             "INVALID_ARGUMENT: [SQLite] Failed to prepare query: no such table: t\nquery: SELECT c",
@@ -242,7 +243,8 @@ IMPORTS = """
     from segsync.secret import Secret
     from segsync.model import Address, Segment
     with segsync.source.open_source("w", Secret("sqlite:///PATH"), lane="LANE") as source:
-        segment = Segment("s", Address("segment_id", "1"), "w", "SELECT id AS user_agent_id FROM t", "", "")
+        query = "SELECT id AS user_agent_id FROM t"
+        segment = Segment("s", Address("segment_id", "1"), "w", query, "", "")
         with source.read(segment) as result:
             assert sum(batch.num_rows for batch in result.batches()) == 1
     print(*sorted(name for name in sys.modules if "." not in name))
@@ -269,8 +271,8 @@ def test_only_the_lane_in_use_is_imported(people: Path) -> None:
 
 def test_a_parameter_that_no_type_holds_is_refused(people: Path) -> None:
     path = people.rename(people.parent / "plain.db")
-    for lane in ("auto", "dbapi"):
-        with open_source("w", Secret(f"sqlite:///{path}"), lane=lane) as source:  # type: ignore[arg-type]
+    for lane in LANE_NAMES:
+        with open_source("w", Secret(f"sqlite:///{path}"), lane=lane) as source:
             with pytest.raises(SourceError) as caught:
                 source.read(segment("SELECT :n AS user_account_id", params={"n": 2**70}))
             nothing_secret(caught.value, str(2**70))
@@ -279,8 +281,8 @@ def test_a_parameter_that_no_type_holds_is_refused(people: Path) -> None:
 def test_a_placeholder_of_the_driver_itself_is_no_hidden_null(people: Path) -> None:
     """SQLite reads a parameter that nobody bound as NULL: a query would then find nobody."""
     path = people.rename(people.parent / "plain.db")
-    for lane in ("auto", "dbapi"):
-        with open_source("w", Secret(f"sqlite:///{path}"), lane=lane) as source:  # type: ignore[arg-type]
+    for lane in LANE_NAMES:
+        with open_source("w", Secret(f"sqlite:///{path}"), lane=lane) as source:
             for query in (":a", "?1", "@a", "$a", "?"):
                 with pytest.raises(SourceError):
                     read(source, f"SELECT id AS user_account_id FROM t WHERE id > {query}")

@@ -1,14 +1,11 @@
-"""How a command that did not come to its end is ended: signals, errors, and a run left open."""
+"""What a command that did not come to its end leaves behind, and what the user is told of it."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from segsync.cli.signals import ignore_signals
 from segsync.errors import StateError
 from segsync.render.errors import message_lines
 
@@ -17,31 +14,11 @@ if TYPE_CHECKING:
     from segsync.model import Spec
 
 ERROR, UNKNOWN = 1, 5
-_LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, unless they are ignored (nohup)."""
-    before = {number: signal.getsignal(number) for number in _LIKE_CTRL_C}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def after_interrupt(session: Session) -> int:
     """Say what was left behind; returns the exit status."""
-    for number in (signal.SIGINT, *_LIKE_CTRL_C):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     if run_is_open(session):
         message = "interrupted while a run was under way: what becomes of its commands is unknown"
         hint = "run `segsync apply` again: it asks the platform, and says again what is in doubt"

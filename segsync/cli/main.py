@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import typer
 
-from segsync.cli.aftermath import after_interrupt, run_is_open, signals_interrupt
+from segsync.cli.aftermath import after_interrupt, run_is_open
 from segsync.cli.app import build
 from segsync.cli.session import Session
+from segsync.cli.signals import signals_interrupt
 from segsync.errors import Locked, SegsyncError
 from segsync.render.errors import error_lines, message_lines
 from segsync.render.lines import Line, line

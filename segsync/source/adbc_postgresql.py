@@ -56,10 +56,11 @@ class PostgresqlLane:
         self._open = [first]
         self._idle = [first]
         try:
-            self._snapshot = _only_value(first, postgresql.EXPORT_SNAPSHOT)
+            self._snapshot = str(_only_value(first, postgresql.EXPORT_SNAPSHOT))
         except Exception:
-            first.close()
-            raise
+            # A server that exports no snapshot has one only within one connection.
+            self.slots = 1
+            _execute(first, "ROLLBACK", postgresql.BEGIN)
 
     @contextmanager
     def execute(self, segment: Segment, control: Control) -> Iterator[Execution]:
@@ -95,7 +96,7 @@ class PostgresqlLane:
             connection = self._connect()
             with self._lock:
                 self._open.append(connection)
-        _execute(connection, "SAVEPOINT segsync")
+        _execute(connection, postgresql.SAVEPOINT)
         try:
             yield connection
         except BaseException:
@@ -105,7 +106,7 @@ class PostgresqlLane:
         self._restore(connection, control)
 
     def _restore(self, connection: Connection, control: Control) -> None:
-        _execute(connection, "ROLLBACK TO SAVEPOINT segsync")
+        _execute(connection, *postgresql.BACK_TO_SAVEPOINT)
         # An interruption may still be on its way: it must not meet another query.
         if not control.stopped:
             with self._lock:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
-from segsync.source import sqlite
+from segsync.source import postgresql, sqlite
 from segsync.source.dialects import CONNECT_ARGS, PACKAGES, dialect, in_folder, with_driver
 from segsync.source.lane import BATCH_ROWS, Control, Execution
 from segsync.source.query import parse
@@ -95,17 +95,20 @@ class DbapiLane:
     def _unharmed(self) -> Iterator[None]:
         """Keep the failure of one query from failing the next one."""
         if self._dialect.after_failure == "savepoint":
-            self._execute("SAVEPOINT segsync")
+            self._execute(postgresql.SAVEPOINT)
         try:
             yield
         except BaseException:
-            # What failed is told by the error at hand, whatever comes of the attempt to go on.
-            with suppress(Exception):
-                if self._dialect.after_failure == "savepoint":
-                    self._execute("ROLLBACK TO SAVEPOINT segsync")
-                elif self._dialect.after_failure == "rollback":
+            if self._dialect.after_failure == "rollback":
+                with suppress(Exception):
                     self._driver.rollback()
             raise
+        finally:
+            # What failed is told by the error at hand, whatever comes of the attempt to go on.
+            if self._dialect.after_failure == "savepoint":
+                with suppress(Exception):
+                    for statement in postgresql.BACK_TO_SAVEPOINT:
+                        self._execute(statement)
 
     def _interrupt(self) -> None:
         if self._dialect.interrupt:
@@ -158,7 +161,7 @@ def _close(cursor: Any) -> None:
     except Exception:
         # PyMySQL goes on to read from a lost connection when it collects its garbage, in vain and
         # with a traceback on the terminal.
-        unbuffered = getattr(cursor, "_result", None)
+        unbuffered: Any = getattr(cursor, "_result", None)
         if hasattr(unbuffered, "unbuffered_active"):
             unbuffered.unbuffered_active = False
             cursor.connection = None

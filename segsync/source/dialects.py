@@ -30,7 +30,7 @@ class Dialect:
     session: tuple[str, ...] = ()
     json: Callable[[Any], bool] = lambda _type: False
     utc: Callable[[Any], bool] = lambda _type: False
-    subquery: str = "SELECT * FROM (\n{}\n) segsync"
+    subquery: str = "SELECT * FROM ({}\n) segsync"
     connection_id: str | None = None
     interrupt: str | None = None
     after_failure: Literal["nothing", "savepoint", "rollback"] = "rollback"

@@ -23,9 +23,10 @@ _NOISE = (
 )
 _NOISE_PATTERN = re.compile("|".join(_NOISE), re.MULTILINE)
 _DRIVER_PREFIX = re.compile(
-    r"^(?:(?:[A-Z_]{2,}: )?\[\w+\] |IO: |\(\w+(?:\.\w+)+\) |\d{5}: )*"
-    r"(?:Failed to (?:prepare|step|execute) query: |Query failed[^:]*: |Failed to prepare query: )?"
+    r"^(?:[A-Z_]{2,}: )?(?:\[\w+\] )?(?:\(\w+(?:\.\w+)+\) )?"
+    r"(?:Failed to (?:prepare|step|execute) query: )?(?:[^\n]*\bERROR: +)?"
 )
+_DRIVER_SUFFIX = re.compile(r"\s*\.?\s*SQLSTATE: \w+\s*$")
 _SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
 LONGEST_MESSAGE = 500
 
@@ -66,7 +67,7 @@ class Translator:
         """The message of `error`, on one line, without secrets and without `params`."""
         original = getattr(error, "orig", None) or error
         text = _NOISE_PATTERN.sub("", _message(original))
-        text = _DRIVER_PREFIX.sub("", text.strip(), count=1)
+        text = _DRIVER_SUFFIX.sub("", _DRIVER_PREFIX.sub("", text.strip(), count=1))
         text = " ".join(text.split())
         values = [str(value) for value in params if value is not None]
         text = Redactor([*self._secrets, *values])(text)

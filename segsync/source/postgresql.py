@@ -26,6 +26,8 @@ SESSION = (
     "SET idle_in_transaction_session_timeout TO 0",
 )
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+SAVEPOINT = "SAVEPOINT segsync"
+BACK_TO_SAVEPOINT = ("ROLLBACK TO SAVEPOINT segsync", "RELEASE SAVEPOINT segsync")
 EXPORT_SNAPSHOT = "SELECT pg_export_snapshot()"
 
 TYPE_NAMES = {
@@ -77,7 +79,7 @@ class Described:
 
 def probe(sql: str) -> str:
     """A query that gives the columns of `sql` and no row."""
-    return f"SELECT * FROM (\n{sql}\n) AS segsync LIMIT 0"
+    return f"SELECT * FROM ({sql}\n) AS segsync LIMIT 0"
 
 
 def project(segment: Segment, sql: str, described: Sequence[Described]) -> Projection:

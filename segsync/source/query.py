@@ -90,6 +90,8 @@ def parse(segment: Segment, lexis: Lexis) -> Query:
     def refuse(message: str, hint: str | None = None) -> SourceError:
         return SourceError(f"the query {message}", hint=hint, place=segment.query_place)
 
+    if "\0" in segment.query:
+        raise refuse("has a NUL character, behind which a database may read nothing")
     params = segment.params or {}
     tokens = list(_tokens(segment.query, lexis, frozenset(params)))
     code = [token for token in tokens if token.kind not in ("space", "comment")]

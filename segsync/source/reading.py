@@ -17,8 +17,8 @@ from segsync.source.values import check_batch, invalid_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PATIENCE_S = 5.0
-"""How long `close` waits for a stopped query before it leaves its thread behind."""
+PATIENCE_S = 0.5
+"""How long `close` waits for queries to stop before it leaves their threads behind."""
 
 
 class Source:
@@ -31,6 +31,8 @@ class Source:
         self._changed = threading.Condition()
         self._readings: set[_Reading] = set()
         self._ending: str | None = None
+        self._closing = False
+        self._closed = False
 
     @property
     def slots(self) -> int:
@@ -58,24 +60,34 @@ class Source:
         threading.Thread(target=self._end, args=("the reading was cancelled",), daemon=True).start()
 
     def close(self) -> None:
-        """End what is still running, and give the connections back."""
-        readings = self._end(f"the source `{self.name}` is closed")
-        if all(reading.join(PATIENCE_S) for reading in readings):
+        """End what is still running, and give the connections back.
+
+        A query that does not end in time is left to its thread, the last of which closes them.
+        """
+        self._end(f"the source `{self.name}` is closed")
+        with self._changed:
+            self._closing = True
+            self._changed.wait_for(lambda: not self._readings, PATIENCE_S)
+            self._close_lane_once_idle()
+
+    def _close_lane_once_idle(self) -> None:
+        if self._closing and not self._closed and not self._readings:
+            self._closed = True
             with contextlib.suppress(Exception):
                 self._lane.close()
 
-    def _end(self, reason: str) -> list[_Reading]:
+    def _end(self, reason: str) -> None:
         with self._changed:
             self._ending = self._ending or reason
             readings = list(self._readings)
             self._changed.notify_all()
         for reading in readings:
             reading.stop(reason)
-        return readings
 
     def _forget(self, reading: _Reading) -> None:
         with self._changed:
             self._readings.discard(reading)
+            self._close_lane_once_idle()
             self._changed.notify_all()
 
     def __enter__(self) -> Source:
@@ -151,11 +163,6 @@ class _Reading:
         if not self.channel.ended:
             self.channel.fail(SourceError(reason, place=self.segment.query_place))
             threading.Thread(target=self._control.stop, daemon=True).start()
-
-    def join(self, seconds: float) -> bool:
-        """Wait for the thread; whether it has ended."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         rows = 0

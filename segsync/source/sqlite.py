@@ -61,7 +61,7 @@ SESSION = (
 
 def probe(sql: str) -> str:
     """A query that gives the columns of `sql` and no row; it takes no time and runs nothing."""
-    return f"SELECT * FROM (\n{sql}\n) LIMIT 0"
+    return f"SELECT * FROM ({sql}\n) LIMIT 0"
 
 
 def _original_names(names: Sequence[str]) -> list[str]:

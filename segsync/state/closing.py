@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segsync.state.database import Database
 from segsync.state.records import PartRecord, PartStatus, RunStatus
+from segsync.state.seal import write_seals
 
 if TYPE_CHECKING:
     import pyarrow
@@ -278,3 +279,4 @@ def _end(database: Database, closing: Closing, outcome: Outcome) -> None:
     database.execute("DELETE FROM changes")
     database.execute("DELETE FROM rejected_lines")
     database.execute("UPDATE identity SET serial = ?", (closing.serial,))
+    write_seals(database, backlog=True)

@@ -96,6 +96,8 @@ class Database:
             yield
         except self._errors as error:
             raise _state_error(self.path, str(error)) from None
+        except (ValueError, OverflowError):
+            raise damaged(self.path, "it holds a value that segsync did not write") from None
 
 
 def _state_error(path: Path, text: str) -> StateError:

@@ -11,6 +11,7 @@ from segsync.errors import StateError
 from segsync.state.database import Database, damaged
 from segsync.state.records import Identity
 from segsync.state.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from segsync.state.seal import write_seals
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -79,7 +80,8 @@ def _initialise(draft: Path, identity: Identity) -> None:
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrate(database)
         database.execute(
-            "INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)",
+            "INSERT INTO identity (one, lineage, serial, datamart_id, api_origin, digest_probe) "
+            "VALUES (1, ?, ?, ?, ?, ?)",
             (
                 identity.lineage,
                 identity.serial,
@@ -88,6 +90,7 @@ def _initialise(draft: Path, identity: Identity) -> None:
                 identity.digest_probe,
             ),
         )
+        write_seals(database, backlog=True)
     finally:
         database.close()
 

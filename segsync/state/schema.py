@@ -17,7 +17,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             serial INTEGER NOT NULL,
             datamart_id TEXT NOT NULL,
             api_origin TEXT NOT NULL,
-            digest_probe INTEGER NOT NULL
+            digest_probe INTEGER NOT NULL,
+            records_seal TEXT NOT NULL DEFAULT '',
+            backlog_seal TEXT NOT NULL DEFAULT ''
         )""",
         """CREATE TABLE segments (
             id INTEGER PRIMARY KEY,

@@ -24,10 +24,13 @@ from segsync.state.records import (
     RunStatus,
     StateSegment,
 )
+from segsync.state.seal import check_seals, write_seals
 
 if TYPE_CHECKING:
     import pyarrow
 
+SIGNS_OF_DAMAGE = ("malformed", "not a database", "mismatch", "Conversion Error", "unicode")
+"""In what the engine says of a stream of members; it may be the first to look at the values."""
 SMALL_TABLES = ("identity", "segments", "keyspaces", "runs", "parts", "pending", "rejects")
 
 
@@ -89,7 +92,7 @@ class State:
 
     def raise_if_damage(self, text: str) -> None:
         """Raise StateDamaged if an error's text, from a stream of this state, speaks of damage."""
-        if "malformed" in text or "not a database" in text:
+        if any(sign in text for sign in SIGNS_OF_DAMAGE):
             raise self.damage("its members cannot be read")
 
     def segments(self) -> tuple[StateSegment, ...]:
@@ -292,9 +295,15 @@ class State:
         self._database.execute("DELETE FROM changes")
         self._database.ingest("changes", changes)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._database.transaction():
+            yield
+            write_seals(self._database, backlog=False)
+
     def begin_run(self, journal: Journal) -> None:
         """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
-        with self._database.transaction():
+        with self._writing():
             self._insert_segments(journal.segments, journal.run.submitted_at_ms)
             self._insert_keyspaces(journal.keyspaces)
             self._insert_run(journal.run)
@@ -356,7 +365,7 @@ class State:
 
     def note_import(self, serial: int, import_id: str) -> None:
         """Remember the run's document import; nothing is uploaded before."""
-        with self._database.transaction():
+        with self._writing():
             self._database.execute(
                 "UPDATE runs SET import_id = ? WHERE serial = ?", (import_id, serial)
             )
@@ -365,7 +374,7 @@ class State:
         self, serial: int, number: int, status: PartStatus, execution_id: str | None = None
     ) -> None:
         """Remember how far a part has come."""
-        with self._database.transaction():
+        with self._writing():
             self._database.execute(
                 "UPDATE parts SET status = ?, execution_id = coalesce(?, execution_id) "
                 "WHERE run = ? AND number = ?",
@@ -380,7 +389,7 @@ class State:
 
     def replace_digests(self, digests: dict[int, int], probe: int) -> None:
         """Store digests made by another version of the engine. The serial does not move."""
-        with self._database.transaction():
+        with self._writing():
             for segment, digest in digests.items():
                 self._database.execute(
                     "UPDATE segments SET digest = ? WHERE id = ?", (digest, segment)
@@ -441,6 +450,7 @@ def _prepare(database: Database, *, read_only: bool) -> Identity:
         found = database.rows(f"PRAGMA quick_check('{table}')")[0][0]
         if found != "ok":
             raise damaged(database.path, str(found))
+    check_seals(database)
     return _read_identity(database)
 
 

@@ -37,11 +37,15 @@ class Workshop:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every child sees; temporary files lie on the disk of the data folder."""
+        """What every child sees; temporary files lie on the disk of the data folder.
+
+        Without PYTHONDONTWRITEBYTECODE and its like: an installed package is compiled.
+        """
         temporary = self.folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         return {
-            **os.environ,
+            **own,
             "PYTHONPATH": f"{self.tree}{os.pathsep}{HERE}",
             "BENCHMARK_TOKEN": "benchmark",
             "BENCHMARK_POSTGRESQL": self.postgresql or "",

@@ -193,7 +193,7 @@ class OnTerminal:
     def wait_for(self, text: str) -> None:
         """Read until the text is shown."""
         self._read(lambda: text.encode() in self.shown)
-        assert text.encode() in self.shown, self.shown.decode("utf-8", "replace")
+        assert text.encode() in self.shown, self.shown[-1000:].decode("utf-8", "replace")
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -214,7 +214,7 @@ class OnTerminal:
             ready, _, _ = select.select([self._terminal], [], [], left)
             if not ready:
                 self.process.kill()
-                raise AssertionError(self.shown.decode("utf-8", "replace"))
+                raise AssertionError(self.shown[-1000:].decode("utf-8", "replace"))
             try:
                 block = os.read(self._terminal, 65536)
             except OSError:

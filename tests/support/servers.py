@@ -13,9 +13,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,9 +143,10 @@ def _running(user: str, command: list[object], directory: Path, port: int) -> It
 
 
 def _until(
-    attempt: object, process: subprocess.Popen[bytes] | None = None, directory: Path | None = None
+    attempt: Callable[[], object],
+    process: subprocess.Popen[bytes] | None = None,
+    directory: Path | None = None,
 ) -> None:
-    assert callable(attempt)
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -166,7 +168,7 @@ def _run(user: str, *command: object) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _as_user(user: str) -> dict[str, object]:
+def _as_user(user: str) -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     return {"user": user, "group": user, "extra_groups": []}

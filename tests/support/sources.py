@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +23,11 @@ from segsync.source import INVALID, QueryResult, Source, open_source
 from tests.support.servers import Server
 
 PLACE = "segments.yaml:7:5"
+Dialect = Literal["sqlite", "postgresql", "mariadb", "duckdb"]
+Lane = Literal["auto", "dbapi"]
 
 
-LANES = {
+LANES: dict[str, tuple[Dialect, Lane]] = {
     "sqlite-adbc": ("sqlite", "auto"),
     "sqlite-sqlite3": ("sqlite", "dbapi"),
     "postgresql-adbc": ("postgresql", "auto"),
@@ -32,7 +38,7 @@ LANES = {
 """Every way of reading, and the database that it reads."""
 
 
-def segment(query: str, *bag: str, params: dict[str, ParamValue] | None = None) -> Segment:
+def segment(query: str, *bag: str, params: Mapping[str, ParamValue] | None = None) -> Segment:
     """A segment with this query, and `bag` under `data_bag:`."""
     return Segment(
         name="people",
@@ -50,9 +56,9 @@ def segment(query: str, *bag: str, params: dict[str, ParamValue] | None = None) 
 class Database:
     """A database and the lane by which it is read."""
 
-    dialect: Literal["sqlite", "postgresql", "mariadb", "duckdb"]
+    dialect: Dialect
     url: str
-    lane: Literal["auto", "dbapi"]
+    lane: Lane
 
     def open(self, parallelism: int = 4) -> Source:
         """The database as a source."""
@@ -164,3 +170,72 @@ def database(request: pytest.FixtureRequest, directory: Path, name: str) -> Data
 def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database, once for each lane."""
     return database(request, tmp_path, request.param)
+
+
+MANY = 100_000
+NUMBERS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {0})"
+    " SELECT i FROM n",
+    "postgresql": "SELECT generate_series(1::bigint, {0}) AS i",
+    "mariadb": "SELECT seq AS i FROM seq_1_to_{0}",
+    "duckdb": "SELECT range AS i FROM range(1, 1 + {0})",
+}
+
+
+def numbers(base: Database, count: int, expression: str = "i", suffix: str = "") -> str:
+    """A query of `count` rows."""
+    rows = NUMBERS[base.dialect].format(count)
+    return f"SELECT {expression} AS user_account_id FROM ({rows}) AS numbers {suffix}"
+
+
+def endless(base: Database) -> str:
+    """A query that works for hours before it gives its first row."""
+    return numbers(base, 10**11, suffix="WHERE i % 7 = 9")
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    """`action` ends in that time."""
+    started = time.monotonic()
+    action()
+    assert time.monotonic() - started < seconds
+
+
+def content(base: Database) -> list[tuple[object, ...]]:
+    """The rows of the table, as its owner sees them."""
+    connection = base.connect()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT id FROM t")
+        return [tuple(row) for row in cursor.fetchall()]
+    finally:
+        connection.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll, for ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def write_elsewhere(base: Database, statement: str) -> None:
+    """Commit in another process: two copies of SQLite in one process break each other's locks."""
+    program = f"""
+        from tests.support.sources import Database
+        Database({base.dialect!r}, {base.url!r}, "auto").write({statement!r})
+    """
+    run_python(program)
+
+
+def run_python(program: str, timeout: float = 30) -> str:
+    """Run a program in a Python of its own; its output."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

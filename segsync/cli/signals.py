@@ -1,0 +1,67 @@
+"""Signals that end a command in an orderly way, and a main thread that hears of them at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)
+NUDGES = (0.05, 0.2, 1.0)
+"""Seconds from one nudge to the next."""
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, unless they are ignored (nohup)."""
+    with ExitStack() as stack:
+        for number in LIKE_CTRL_C:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, _interrupt))
+        stack.enter_context(_nudged())
+        yield
+
+
+def ignore_signals() -> None:
+    """Let nobody interrupt what is left to say."""
+    for number in (signal.SIGINT, *LIKE_CTRL_C):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _nudged() -> Iterator[None]:
+    """Wake the main thread up when a signal has come.
+
+    Python runs handlers in the main thread only. Where that waits for a lock, and the signal came to
+    another thread or just before the wait, nobody would hear of it until the wait is over.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGURG, lambda *_: None)
+    fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_nudge, args=(reader, main), name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(fd_before)
+        os.close(writer)
+        signal.signal(signal.SIGURG, before)
+
+
+def _nudge(reader: int, main: int) -> None:
+    with os.fdopen(reader, "rb", buffering=0) as signals:
+        while number := signals.read(1):
+            if number[0] == signal.SIGURG:
+                continue
+            for pause in NUDGES:
+                time.sleep(pause)
+                signal.pthread_kill(main, signal.SIGURG)

@@ -1,0 +1,92 @@
+"""Checksums of the tables that have no digest: what a flipped bit has changed is not believed.
+
+The members have their digests, which the engine checks as it reads them. `records` covers what says
+whose members these are and what is under way; `backlog` what is pending or was rejected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from segsync.state.database import Database, damaged
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_RECORDS = {
+    "identity": "lineage serial datamart_id api_origin digest_probe",
+    "segments": "id field value name digest reasserted_at last_run",
+    "keyspaces": "id segment kind compartment_id",
+    "runs WHERE status = 'open'": "serial reference submitted_at import_id spec_sha256 commands",
+    "parts WHERE run > (SELECT serial FROM identity)": (
+        "run number step first_line last_line bytes sha256 status execution_id"
+    ),
+}
+_BACKLOG = {
+    "pending": "keyspace identifier failures",
+    "rejects": (
+        "keyspace identifier operation fingerprint reason attempts first_at last_at next_attempt_at"
+    ),
+}
+
+
+def write_seals(database: Database, *, backlog: bool) -> None:
+    """Bring the checksums up to date, inside the transaction that changes the tables."""
+    database.execute("UPDATE identity SET records_seal = ?", (_records(database),))
+    if backlog:
+        database.execute("UPDATE identity SET backlog_seal = ?", (_backlog(database),))
+
+
+def check_seals(database: Database) -> None:
+    """Raise StateDamaged unless the tables are as they were written."""
+    found = database.rows("SELECT records_seal, backlog_seal FROM identity")
+    if found != [(_records(database), _backlog(database))]:
+        raise damaged(database.path, "its records are not those that were written")
+
+
+def _records(database: Database) -> str:
+    digest = hashlib.sha256()
+    for table, columns in _RECORDS.items():
+        row = " || ',' || ".join(f"quote({column})" for column in columns.split())
+        for (text,) in database.rows(f"SELECT {row} FROM {table} ORDER BY 1"):
+            digest.update(f"{text}\n".encode())
+    return digest.hexdigest()
+
+
+def _backlog(database: Database) -> str:
+    return hashlib.sha256(
+        b"".join(_hash_table(database, table, columns) for table, columns in _BACKLOG.items())
+    ).hexdigest()
+
+
+def _hash_table(database: Database, table: str, columns: str) -> bytes:
+    """One hash for each column, so that it does not matter how the rows are cut into batches."""
+    names = columns.split()
+    digests = [hashlib.sha256() for _ in names]
+    sql = f"SELECT {', '.join(names)} FROM {table} ORDER BY keyspace, identifier"
+    with database.stream(sql) as batches:
+        for batch in batches:
+            for digest, column in zip(digests, batch.columns, strict=True):
+                _hash_column(digest, column)
+    return b"".join(digest.digest() for digest in digests)
+
+
+def _hash_column(digest: hashlib._Hash, column: pyarrow.Array) -> None:
+    """The bytes of a column's values; for texts their lengths as well."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if len(column) == 0:
+        return
+    if pyarrow.types.is_integer(column.type):
+        numbers = column.cast(pyarrow.int64())
+        start = numbers.offset * 8
+        digest.update(memoryview(numbers.buffers()[1])[start : start + len(numbers) * 8])
+        return
+    texts = column.cast(pyarrow.large_string())
+    _hash_column(digest, compute.binary_length(texts))
+    _, offsets, data = texts.buffers()
+    bounds = memoryview(offsets).cast("q")
+    first, last = bounds[texts.offset], bounds[texts.offset + len(texts)]
+    digest.update(memoryview(data or b"")[first:last])
