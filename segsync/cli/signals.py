@@ -40,8 +40,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _nudged() -> Iterator[None]:
     """Wake the main thread up when a signal has come.
 
-    Python runs handlers in the main thread only. Where that waits for a lock, and the signal came to
-    another thread or just before the wait, nobody would hear of it until the wait is over.
+    Python runs handlers in the main thread only. Where that waits for a lock, and the signal came
+    to another thread or just before the wait, it would be heard of when the wait is over.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

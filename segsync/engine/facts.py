@@ -8,7 +8,6 @@ from typing import Literal
 
 from segsync.model import Address, IdentifierKind
 
-
 PART_LIMIT = 100_000_000
 """Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
 

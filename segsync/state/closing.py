@@ -161,14 +161,15 @@ def _give_up(database: Database, part: PartRecord) -> dict[int, int]:
 
 def _confirm(database: Database, lines: str) -> None:
     """Carry the changes on these lines into the snapshot; `pending` is read last, cleared last."""
-    _add_digests(database, lines)
+    removed = _add_digests(database, lines)
     database.execute(
         "INSERT INTO members SELECT c.keyspace, c.identifier, c.fingerprint, c.expires_at "
         f"FROM changes c WHERE {lines} AND c.change IN ('add', 'update', 'renew') "
         "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
         "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
     )
-    _delete(database, "members", f"{lines} AND c.change = 'remove'")
+    if removed:
+        _delete(database, "members", f"{lines} AND c.change = 'remove'")
     _delete(database, "rejects", lines)
     _delete(database, "pending", lines)
 
@@ -193,16 +194,25 @@ def _delete(database: Database, table: str, lines: str) -> None:
     )
 
 
-def _add_digests(database: Database, lines: str) -> None:
-    sums = database.rows(
-        "SELECT k.segment, sum(s.digest) FROM (SELECT c.keyspace, sum(c.digest) AS digest "
-        f"FROM changes c WHERE {lines} GROUP BY c.keyspace) s "
-        "JOIN keyspaces k ON k.id = s.keyspace GROUP BY k.segment"
-    )
-    for segment, digest in sums:
-        database.execute(
-            "UPDATE segments SET digest = digest + ? WHERE id = ?", (int(digest), int(segment))
+def _add_digests(database: Database, lines: str) -> int:
+    """Carry the changes' digests into those of their segments; returns how many are removals."""
+    first, last, digest, removed = database.rows(
+        "SELECT coalesce(min(c.keyspace), 0), coalesce(max(c.keyspace), 0), "
+        "coalesce(sum(c.digest), 0), coalesce(sum(c.change = 'remove'), 0) "
+        f"FROM changes c WHERE {lines}"
+    )[0]
+    sums = [(first, digest)]
+    if first != last:
+        sums = database.rows(
+            f"SELECT c.keyspace, sum(c.digest) FROM changes c WHERE {lines} GROUP BY c.keyspace"
         )
+    for keyspace, part in sums:
+        database.execute(
+            "UPDATE segments SET digest = digest + ? "
+            "WHERE id = (SELECT segment FROM keyspaces WHERE id = ?)",
+            (int(part), int(keyspace)),
+        )
+    return int(removed)
 
 
 def _count(database: Database, parts: tuple[PartRecord, ...], given_up: Counter[int]) -> Outcome:
