@@ -1,3 +1,42 @@
-"""Fixtures that several test modules share."""
+"""What holds for every test: an environment that is the same everywhere, and no secret in sight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.canary import secrets_in, secrets_under
 
 pytest_plugins = ["tests.support.servers", "tests.support.sources"]
+
+FOREIGN = ("MICS_", "SEGSYNC_", "WAREHOUSE_", "PG", "MYSQL_", "AWS_", "SSL_", "REQUESTS_", "CURL_")
+DISPLAY = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's own settings must decide nothing."""
+    for name in os.environ:
+        if name.startswith(FOREIGN) or name in DISPLAY or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A test that has passed fails all the same where it left a secret in its output or files."""
+    report = yield
+    assert isinstance(report, pytest.TestReport)
+    if call.when == "call" and report.passed:
+        told = f"{report.capstdout}\n{report.capstderr}\n{report.caplog}"
+        found = [f"the output: {form}" for form in secrets_in(told.encode())]
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        if isinstance(folder, Path):
+            found += secrets_under(folder)
+        if found:
+            report.outcome = "failed"
+            report.longrepr = "a secret was left in " + "; ".join(found)
+    return report

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from segsync import __version__
-from segsync.emulator import ExecutionScript
+from segsync.emulator import ExecutionScript, http_error
 from segsync.spec import json_schema, load_spec
-from tests.support.canary import TOKEN
-from tests.support.cli import FANS, Shop, shop, words_of
+from segsync.state import hold
+from tests.support.canary import PASSWORDS, TOKEN, secrets_in
+from tests.support.cli import FANS, PATIENCE, Shop, environment, shop, words_of
 
 BIG_NAME = "those_who_bought_something_in_every_quarter_since_the_beginning_of_last_year"
 
@@ -66,6 +70,7 @@ def test_the_result_is_on_standard_output_and_the_progress_is_not(store: Shop) -
 
 def test_the_json_of_a_plan_is_exactly_as_documented(store: Shop) -> None:
     done = store.run("plan", "--format", "json", "--commands", "payload").check(0)
+    assert "Plan: 10 to add" in done.err
     assert done.out.isascii()
     plan = json.loads(done.out)
     assert list(plan) == [
@@ -102,7 +107,7 @@ def test_the_commands_that_are_written_are_those_that_are_sent(store: Shop) -> N
 def test_commands_of_two_parts_are_two_files(store: Shop) -> None:
     store.run("apply", "--yes").check(0)
     store.spec("  fans: {query: SELECT name AS email_hash FROM people}")
-    (store.folder / "payload").write_text("of an earlier plan")
+    (store.folder / "payload").write_text('{"operation":"of an earlier plan"}')
     done = store.run("plan", "--commands", "payload", "--allow", "fans").check(0)
     assert not (store.folder / "payload").exists()
     first, second = (
@@ -112,6 +117,18 @@ def test_commands_of_two_parts_are_two_files(store: Shop) -> None:
     assert (first, second) == (["DELETE"] * 10, ["UPDATE"] * 10)
     assert "2 executions" in done.out
     assert "removals go first, in an execution of their own" in done.out
+
+
+@pytest.mark.parametrize("option", ["--out", "--commands"])
+def test_a_slip_of_the_hand_costs_no_file(store: Shop, option: str) -> None:
+    store.run("apply", "--yes").check(0)
+    for name in ("segments.yaml", "shop.db", ".segsync/state.db", ".segsync", "/dev/full"):
+        done = store.run("plan", option, name).check(1)
+        assert "name a" in done.err
+    assert not Path("/dev/full").is_file()
+    store.run("plan", option, "file").check(0)
+    store.run("plan", option, "file").check(0)
+    assert "same file" in store.run("plan", "--out", "x", "--commands", "x").check(1).err
 
 
 def test_without_changes_the_plan_says_so_and_the_commands_are_empty(store: Shop) -> None:
@@ -292,6 +309,43 @@ def test_a_time_is_refused_for_a_real_platform(store: Shop) -> None:
     assert "--now is for rehearsals" in done.err
 
 
+def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(store: Shop) -> None:
+    leave_a_run_open(store)
+    with hold(store.state, "apply"):
+        store.run("apply", "--yes").check(6)
+    store.emulator.faults.add("list_executions", http_error(401), call=None)
+    done = store.run("apply", "--yes").check(5)
+    assert "cannot be read" in done.err
+    store.emulator.faults.clear()
+    store.run("plan", "--out", "plan.segsync").check(0)
+    refused = store.run("apply", "plan.segsync", "--yes").check(5)
+    assert "a run is not finished" in refused.err
+    assert "Recovered an earlier run: 10 confirmed" in store.run("apply", "--yes").check(0).out
+
+
+def leave_a_run_open(store: Shop) -> None:
+    """Kill an apply when the platform has its payload."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segsync", "apply", "--yes"],
+        cwd=store.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    store.emulator.on_upload(lambda _upload: process.kill())
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    store.emulator.on_upload(lambda _upload: None)
+
+
+def test_the_password_of_a_source_is_never_shown(store: Shop) -> None:
+    url = f"postgresql://reader:{PASSWORDS[0]}@127.0.0.1:1/shop"
+    text = (store.folder / "segments.yaml").read_text()
+    (store.folder / "segments.yaml").write_text(text.replace("sqlite:///shop.db", "${SHOP_URL}"))
+    for arguments in (("plan",), ("plan", "--format", "json"), ("plan", "--format", "html")):
+        done = store.run(*arguments, "--debug", SHOP_URL=url).check(1)
+        assert not secrets_in((done.out + done.err).encode())
+
+
 # ---------------------------------------------------------------- the state
 
 
@@ -306,6 +360,8 @@ def test_the_status_works_before_the_first_apply_and_after(store: Shop) -> None:
     assert words_of(done.out, "fans") == ["10", "–", "–", "just", "now,", "done"]
     assert "Last run: 1 at " in done.out
     status = json.loads(store.run("status", "--format", "json").out)
+    later = json.loads(store.run("status", "--format", "json", "--now", "2999-01-01").out)
+    assert later["segments"][0]["lapses_within_days"] == {"1": 0, "7": 0, "30": 0}
     [fans] = status["segments"]
     assert (fans["members"], fans["pending"], fans["rejects"]) == (10, 0, 0)
     assert fans["renews_within_days"] == {"1": 0, "7": 0, "30": 10}

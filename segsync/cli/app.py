@@ -58,7 +58,9 @@ def _before(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", help="The spec; may as well stand behind the command."),
+        typer.Option(
+            "-f", "--file", metavar="PATH", help="The spec; may stand behind the command, too."
+        ),
     ] = None,
     debug: Annotated[  # noqa: ARG001 — main() takes it out, wherever it stands: this is its help
         bool, typer.Option("--debug", help="Show where an unexpected error happened.")

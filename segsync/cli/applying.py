@@ -44,7 +44,7 @@ class Request:
 def apply(
     context: typer.Context,
     plan_file: Annotated[
-        Path | None, typer.Argument(metavar="[PLANFILE]", help="A plan saved by `plan --out`.")
+        Path | None, typer.Argument(metavar="PLANFILE", help="A plan that `plan --out` saved.")
     ] = None,
     file: options.File = None,
     target: options.Targets = None,

@@ -5,14 +5,39 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsync.errors import SegsyncError, UsageError
 
+PLAN_BEGINNINGS = (b"PK\x03\x04",)
+COMMAND_BEGINNINGS = (b'{"operation":', b"operation,")
+LONGEST_BEGINNING = 16
+
 if TYPE_CHECKING:
     from segsync.planning import Planned
+
+
+def check_replaceable(path: Path, beginnings: tuple[bytes, ...]) -> None:
+    """Raise UsageError unless there is nothing at `path`, or a file that an earlier plan left.
+
+    A slip of the hand must not cost somebody the spec, a database or a device.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{path} is not a regular file", hint="name a file")
+        with path.open("rb") as file:
+            found = file.read(LONGEST_BEGINNING)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="name another file") from None
+    if found and not found.startswith(beginnings):
+        raise UsageError(
+            f"{path} exists, and no earlier plan has left it", hint="name another file"
+        )
 
 
 def write_commands(planned: Planned, path: Path) -> list[Path]:

@@ -33,7 +33,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     session.show(
-        line(Span(f"Wrote {path}.", Style.GOOD)),
+        line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
         line("Keep the state and saved plans, which hold personal data, out of git:"),
         line(),
@@ -57,7 +57,7 @@ def validate(context: typer.Context, file: options.File = None) -> None:
     ]
     if spec.removed:
         parts.append(f"{len(spec.removed):,} removed")
-    session.show(line(Span(f"{spec.path} is valid: ", Style.GOOD), ", ".join(parts)))
+    session.show(line(Span(printable(f"{spec.path} is valid: "), Style.GOOD), ", ".join(parts)))
 
 
 def schema(
@@ -74,17 +74,24 @@ def schema(
 
 def emulator(
     context: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any.")] = 8765,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 is any free port.")
+    ] = 8765,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Keep everything in this file.")
+        Path | None, typer.Option("--data", metavar="PATH", help="Keep everything in this file.")
     ] = None,
     datamart: Annotated[
         str, typer.Option("--datamart", metavar="ID", help="Its only datamart.")
     ] = "1509",
     token: Annotated[
-        str, typer.Option("--token", help="What it takes for one; never use a real token here.")
+        str,
+        typer.Option(
+            "--token", metavar="TEXT", help="What it takes for one; never use a real token here."
+        ),
     ] = "emulator-token",
-    seed: Annotated[int, typer.Option("--seed", help="Of the order of a payload's lines.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of the order of a payload's lines.")
+    ] = 0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Do not make segments that are unknown.")
     ] = False,
@@ -93,9 +100,12 @@ def emulator(
         typer.Option("--timing", help="What moves executions on."),
     ] = "polls",
     certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="Speak TLS, with this certificate (PEM).")
+        Path | None,
+        typer.Option("--certificate", metavar="PATH", help="Speak TLS, with this one (PEM)."),
     ] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="The certificate's key (PEM).")] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="PATH", help="The certificate's key (PEM).")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any switch of the emulator; repeatable."),
@@ -132,12 +142,14 @@ def _behaviour(words: list[str], *, strict: bool) -> Behaviour:
 
 def demo(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(help="A folder that does not exist yet.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="A new folder for it.")
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Leave the local platform running at the end.")
     ] = False,
 ) -> None:
-    """Tell the whole story in real commands, with a small shop and a local platform."""
+    """Tell the whole story in real commands, on this machine."""
     from segsync.demo import run
 
     session = session_of(context)

@@ -18,7 +18,9 @@ _MEMORY = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
 
 File = Annotated[
     Path | None,
-    typer.Option("-f", "--file", help="The spec. [default: $SEGSYNC_FILE, or segments.yaml]"),
+    typer.Option(
+        "-f", "--file", metavar="PATH", help="The spec. [default: $SEGSYNC_FILE, or segments.yaml]"
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
@@ -37,13 +39,23 @@ Allowed = Annotated[
     ),
 ]
 Samples = Annotated[
-    int, typer.Option("--samples", min=0, max=1000, help="Examples of each kind of change.")
+    int,
+    typer.Option(
+        "--samples", metavar="N", min=0, max=1000, help="Examples of each kind of change."
+    ),
 ]
 ShowIds = Annotated[
     bool, typer.Option("--show-ids", help="Show identifiers whole: they are personal data.")
 ]
 Parallelism = Annotated[
-    int, typer.Option("--parallelism", min=1, max=MOST_PARALLEL, help="Queries at a time.")
+    int,
+    typer.Option(
+        "--parallelism",
+        metavar="N",
+        min=1,
+        max=MOST_PARALLEL,
+        help="Queries of one source at a time.",
+    ),
 ]
 MemoryLimit = Annotated[
     str, typer.Option("--memory-limit", metavar="SIZE", help="Beyond it, members go to disk.")
@@ -53,7 +65,8 @@ Now = Annotated[
     typer.Option(
         "--now",
         metavar="TIME",
-        help="Rehearse another moment (ISO 8601, UTC unless it says otherwise).",
+        help="As if it were this time (ISO 8601; UTC unless it says otherwise). apply takes it on an "
+        "emulator only: the expiries that it records would be wrong elsewhere.",
     ),
 ]
 JsonFormat = Annotated[Format, typer.Option("--format", help="text, or json for programs.")]

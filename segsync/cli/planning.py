@@ -10,7 +10,9 @@ import typer
 
 from segsync.cli import options
 from segsync.cli.session import Session, session_of
+from segsync.errors import UsageError
 from segsync.render.lines import line
+from segsync.render.printable import printable
 
 if TYPE_CHECKING:
     from segsync.clock import SystemClock
@@ -26,13 +28,15 @@ def plan(
     exclude: options.Excluded = None,
     allow: options.Allowed = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Save the plan for `segsync apply FILE`.")
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="Save the plan for `segsync apply FILE`."),
     ] = None,
     commands: Annotated[
-        Path | None, typer.Option("--commands", help="Write what would be sent, byte for byte.")
+        Path | None,
+        typer.Option("--commands", metavar="PATH", help="Write what would be sent, byte for byte."),
     ] = None,
     format: Annotated[
-        options.PlanFormat, typer.Option("--format", help="text, json, markdown or html.")
+        options.PlanFormat, typer.Option("--format", help="How it is shown, on standard output.")
     ] = "text",
     samples: options.Samples = 3,
     show_ids: options.ShowIds = False,
@@ -50,6 +54,7 @@ def plan(
     session = session_of(context)
     chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
     clock = make_clock(now)
+    _check_files(out, commands)
     spec = session.load(file)
     progress = make_progress(session.terminal)
     try:
@@ -60,6 +65,17 @@ def plan(
     finally:
         progress.close()
     raise typer.Exit(plan_exit(planned.plan, detailed=detailed_exitcode))
+
+
+def _check_files(out: Path | None, commands: Path | None) -> None:
+    from segsync.cli.files import COMMAND_BEGINNINGS, PLAN_BEGINNINGS, check_replaceable
+
+    if out and out == commands:
+        raise UsageError("--out and --commands name the same file", hint="name two files")
+    if out:
+        check_replaceable(out, PLAN_BEGINNINGS)
+    if commands:
+        check_replaceable(commands, COMMAND_BEGINNINGS)
 
 
 def plan_options(
@@ -99,15 +115,21 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
         from segsync import planfile
 
         planfile.save(planned, out)
-        session.terminal.tell([line(f"saved the plan: segsync apply {shlex.quote(str(out))}")])
+        session.terminal.tell(
+            [line(printable(f"saved the plan: segsync apply {shlex.quote(str(out))}"))]
+        )
     if commands:
         for path in write_commands(planned, commands):
-            session.terminal.tell([line(f"wrote {path}")])
+            session.terminal.tell([line(printable(f"wrote {path}"))])
 
 
 def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_ids: bool) -> None:
-    """Print a plan on standard output."""
+    """Print a plan on standard output; of a document the last lines on standard error, too."""
     terminal = session.terminal
+    if format != "text":
+        from segsync.render.plan_text import verdict_text
+
+        terminal.tell(verdict_text(plan, columns=terminal.message_columns))
     match format:
         case "text":
             from segsync.render.plan_text import plan_text

@@ -9,7 +9,10 @@ from segsync.cli.session import session_of
 
 
 def status(
-    context: typer.Context, file: options.File = None, format: options.JsonFormat = "text"
+    context: typer.Context,
+    file: options.File = None,
+    format: options.JsonFormat = "text",
+    now: options.Now = None,
 ) -> None:
     """Show members, runs and rejects, and what renews or lapses soon. Asks the state only."""
     from segsync.cli.planning import make_clock
@@ -20,7 +23,7 @@ def status(
     session = session_of(context)
     spec = session.load(file)
     with reading_state(spec) as state:
-        found = read_status(spec, state, make_clock(None).now_ms(), exists=spec.state.exists())
+        found = read_status(spec, state, make_clock(now).now_ms(), exists=spec.state.exists())
     if format == "json":
         session.terminal.write_json(status_json(found))
     else:

@@ -10,7 +10,7 @@ import typer
 from segsync.cli import options
 from segsync.cli.session import session_of
 
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 
 
 def build() -> typer.Typer:
@@ -58,7 +58,7 @@ def rejects(
     show_ids: options.ShowIds = False,
     limit: Limit = 20,
 ) -> None:
-    """The commands that the platform refused, why, and when they are tried again."""
+    """Commands that the platform refused: why, and when they are tried again."""
     from segsync.reconcile import reading_state
     from segsync.render.state_text import rejects_text
 
@@ -78,10 +78,11 @@ def backup(
     """Copy the state, whole and private, while no apply is running."""
     from segsync.cli.files import copy_state
     from segsync.render.lines import Span, Style, line
+    from segsync.render.printable import printable
     from segsync.state import hold
 
     session = session_of(context)
     spec = session.load(file)
     with hold(spec.state, "state backup"):
         serial = copy_state(spec.state, to)
-    session.show(line(Span(f"Copied serial {serial} to {to}.", Style.GOOD)))
+    session.show(line(Span(printable(f"Copied serial {serial} to {to}."), Style.GOOD)))

@@ -39,6 +39,11 @@ def plan_text(plan: Plan, *, columns: int, show_ids: bool) -> list[Line]:
     return [*rows, EMPTY, *_verdict(content, columns)]
 
 
+def verdict_text(plan: Plan, *, columns: int) -> list[Line]:
+    """The last lines of a plan alone."""
+    return _verdict(outline(plan, show_ids=False), columns)
+
+
 def _detail(detail: Detail, columns: int) -> list[Line]:
     rows = [EMPTY, line(Span(detail.name, Style.STRONG))]
     for fact in detail.facts:

@@ -35,6 +35,13 @@ def check_file(path: Path) -> None:
             f"the state {path} can be read by others (mode {status.st_mode & 0o777:04o})",
             hint=f"it holds personal data: chmod 600 {path}",
         )
+    if Path(f"{path}-wal").exists():
+        # SQLite would carry it into the state without asking whose it is.
+        raise StateError(
+            f"a write-ahead log lies beside the state: {path}-wal",
+            hint="segsync never makes one, so another program has had the file open: restore the "
+            "state from a backup, without that log",
+        )
     header = _read_header(path)
     if not header:
         raise damaged(path, "the file is empty")
@@ -51,7 +58,10 @@ def _read_header(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEADER_LENGTH)
     except OSError as error:
-        raise StateError(f"the state {path} cannot be read: {error.strerror}") from None
+        raise StateError(
+            f"the state {path} cannot be read: {error.strerror}",
+            hint="it must belong to the user who runs segsync",
+        ) from None
 
 
 def create(path: Path, identity: Identity) -> None:
@@ -108,9 +118,15 @@ def schema_version(database: Database) -> int:
     return int(database.rows("PRAGMA user_version")[0][0])
 
 
-def check_version(database: Database) -> None:
-    """Raise StateError if a newer segsync wrote this file."""
-    if schema_version(database) > SCHEMA_VERSION:
+def check_version(database: Database, *, read_only: bool) -> None:
+    """Raise StateError if a newer segsync wrote this file, or an older one and it may not change."""
+    version = schema_version(database)
+    if version < SCHEMA_VERSION and read_only:
+        raise StateError(
+            f"the state {database.path} was written by an older segsync",
+            hint="run `segsync apply` once: it brings the state up to date",
+        )
+    if version > SCHEMA_VERSION:
         raise StateError(
             f"the state {database.path} was written by a newer segsync",
             hint="install that version: this one does not know what the file means",
@@ -119,7 +135,7 @@ def check_version(database: Database) -> None:
 
 def migrate(database: Database) -> None:
     """Bring the tables to the present version, one transaction for each step."""
-    check_version(database)
+    check_version(database, read_only=False)
     for version in range(schema_version(database), SCHEMA_VERSION):
         with database.transaction():
             for statement in MIGRATIONS[version]:

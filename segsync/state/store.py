@@ -443,7 +443,7 @@ def open_state(path: Path, *, read_only: bool) -> State:
 
 
 def _prepare(database: Database, *, read_only: bool) -> Identity:
-    file.check_version(database)
+    file.check_version(database, read_only=read_only)
     if not read_only:
         file.migrate(database)
     for table in SMALL_TABLES:

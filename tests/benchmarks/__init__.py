@@ -17,7 +17,7 @@ How it is measured
 The emulator's own time
 An apply talks to an emulator in a process of its own that stores and counts lines, applies nothing
 and has every execution finished at once, so no time passes in pauses between polls. Subtracted from
-an apply is the time between the arrival of a request's last byte and the answer: then the client can
-only wait. The time in which a payload travels stays in, although the emulator's receiving, hashing
-and writing slow it down.
+an apply is the time between the arrival of a request's last byte and the answer: then the client
+can only wait. The time in which a payload travels stays in, although the emulator's receiving,
+hashing and writing slow it down.
 """

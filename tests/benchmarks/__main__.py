@@ -43,6 +43,7 @@ def main() -> int:
     shop = Workshop(options.data.resolve(), options.tree.resolve(), options.seed, options.postgres)
     results: list[Result] = []
     try:
+        shop.compile()
         for group in Bar(shop, options.size, options.size_large).groups():
             results += measured(group, options.only, options.repeat)
     except Failed as failure:

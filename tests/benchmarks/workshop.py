@@ -53,6 +53,10 @@ class Workshop:
             "NO_COLOR": "1",
         }
 
+    def compile(self) -> None:
+        """Compile what is measured, as an installation does."""
+        self.python("-m", "compileall", "-q", self.tree / "segsync", HERE / "tests" / "benchmarks")
+
     def python(self, *words: str | Path, accepted: tuple[int, ...] = (0,)) -> Measured:
         """Run this Python, measured."""
         return measure([sys.executable, *words], self.tree, self.environment, accepted)

@@ -36,6 +36,12 @@ class Done:
     out: str
     err: str
 
+    def tidy(self) -> Done:
+        """Assert that nothing is shown that a terminal would act on."""
+        text = (self.out + self.err).replace("\n", "")
+        assert text.isprintable(), ascii(text)
+        return self
+
     def check(self, *statuses: int) -> Done:
         """Assert the exit status, and that nothing inside of segsync is shown."""
         text = self.out + self.err
@@ -133,7 +139,7 @@ class Shop:
     def process(self, *arguments: str, stdin: str | None = None, **changes: str | None) -> Done:
         """Run the command in a process of its own; `changes` are to its environment."""
         env = environment(**changes)
-        return segsync(*arguments, folder=self.folder, env=env, stdin=stdin).check()
+        return segsync(*arguments, folder=self.folder, env=env, stdin=stdin).check().tidy()
 
     def run(self, *arguments: str, **changes: str | None) -> Done:
         """Run the command in this process, which costs a third of the time."""
@@ -146,7 +152,7 @@ class Shop:
         ):
             status = run(arguments)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return Done(status, *texts).check()
+        return Done(status, *texts).check().tidy()
 
     @property
     def state(self) -> Path:

@@ -229,3 +229,9 @@ def reject_stream(
 def with_guard(base: Segment, **fields: Any) -> Segment:
     """The segment with other limits."""
     return replace(base, guard=replace(base.guard, **fields))
+
+
+def changes_stream(changes: Sequence[tuple[int, int, str, str]]) -> pa.RecordBatchReader:
+    """What the state gives of an open run: line, keyspace, identifier, change."""
+    names = ("line", "keyspace", "identifier", "change")
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in changes]).to_reader()

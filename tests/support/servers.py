@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def _private_directory(user: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _running(user: str, command: list[object], directory: Path, port: int) -> Iterator[None]:
+def _running(user: str, command: Sequence[object], directory: Path, port: int) -> Iterator[None]:
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(part) for part in command],

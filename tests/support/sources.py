@@ -237,5 +237,5 @@ def run_python(program: str, timeout: float = 30) -> str:
         timeout=timeout,
         cwd=Path(__file__).parent.parent.parent,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -1,0 +1,120 @@
+"""Which commands an error file names, in whatever shape it comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segsync.engine import Engine, Keyspaces, Target
+from segsync.model import NEVER, Address, IdentifierKind
+from tests.support.comparing import changes_stream
+
+VIP = Target(1, Address("segment_technical_name", "vip"), NEVER, False)
+FIVE = Target(2, Address("segment_id", "5"), NEVER, False)
+ACCOUNT, MAIL = IdentifierKind.USER_ACCOUNT_ID, IdentifierKind.EMAIL_HASH
+PLACES = [(1, (1, ACCOUNT, None)), (2, (1, ACCOUNT, "1000")), (3, (1, MAIL, None)),
+          (4, (2, ACCOUNT, None))]  # fmt: skip
+SENT = [
+    (1, "alpha"), (1, "12345"), (1, "7"), (2, "beta"), (2, "gamma"), (3, "h-1"), (4, "gamma"),
+    (4, "delta"), (1, 'quo"te'), (1, "new\nline"),
+]  # fmt: skip
+
+
+def named(tmp_path: Path, content: str | bytes, lines: tuple[int, int] = (1, 10)) -> dict[int, str]:
+    """The lines that a file names, with the reasons."""
+    path = tmp_path / "errors"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with Engine(Keyspaces(PLACES)) as engine:
+        changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(SENT, start=1)]
+        engine.load_sent(changes_stream(changes), [VIP, FIVE])
+        count = engine.match_rejects(path, lines)
+        engine.keep_rejects()
+        with engine.rejected() as rejected:
+            found = {row["line"]: row["reason"] for batch in rejected for row in batch.to_pylist()}
+    assert len(found) == count
+    return found
+
+
+FIELDS = '"operation":"UPDATE","user_account_id":"alpha","segment_technical_name":"vip"'
+INNER = FIELDS.replace('"', '\\"')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{{FIELDS},"error":"unknown"}}',
+        f'{{"error":"unknown",{FIELDS}}}',
+        f'{{"input":{{{FIELDS}}},"error":"unknown"}}',
+        f'{{"line":"{{{INNER}}}","error":"unknown"}}',
+        "alpha,unknown",
+        "17;alpha;unknown",
+        "17\talpha\tunknown",
+        '"17","alpha","unknown"',
+        "alpha",
+        f"{{{FIELDS}}}",
+        f"ERROR unknown in {{{FIELDS}}}",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_line_names_a_command(tmp_path: Path, line: str, end: str) -> None:
+    found = named(tmp_path, line + end)
+    assert found.keys() == {1}
+    assert "alpha" not in found[1]
+    assert len(found[1]) <= 200
+    if "unknown" in line:
+        assert "unknown" in found[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\n\n",
+        "line,identifier,error\n",
+        "Line 7: alphabet\n",
+        "2 commands failed\n",
+        "7,unknown\n",
+        "7\n",
+        '{"line":7,"error":"alpha"}\n',
+        '{"user_account_id":"alpha"}\n',
+        '{"user_account_id":"alpha","segment_id":"vip"}\n'.replace("vip", "6"),
+        '{"email_hash":"alpha","segment_technical_name":"vip"}\n',
+        '{"user_account_id":"beta","segment_technical_name":"vip"}\n',
+        '{"user_account_id":"alpha","compartment_id":"1000","segment_technical_name":"vip"}\n',
+        "gamma,unknown\n",
+        "<html><body>login</body></html>\n",
+        b"\x1f\x8b\x08\x00\x00\xff\xfe\x00",
+        b"alpha\x00\xff\xfe\n",
+        "[" * 100_000,
+        '{"a":' * 10_000,
+        "x" * 25_000_000,
+    ],
+)
+def test_what_does_not_name_a_command_exactly_names_none(
+    tmp_path: Path, content: str | bytes
+) -> None:
+    assert named(tmp_path, content) == {}
+
+
+def test_a_long_number_is_an_identifier(tmp_path: Path) -> None:
+    assert named(tmp_path, "12345,unknown\n").keys() == {2}
+
+
+def test_compartments_and_segments_tell_equal_identifiers_apart(tmp_path: Path) -> None:
+    lines = [
+        '{"user_account_id":"gamma","compartment_id":"1000","segment_technical_name":"vip"}',
+        '{"user_account_id":"gamma","segment_id":"5","error":{"code":"E1","message":"no gamma"}}',
+    ]
+    assert named(tmp_path, "\n".join(lines[:1])).keys() == {5}
+    found = named(tmp_path, "\n".join(lines))
+    assert found.keys() == {5, 7}
+    assert "gamma" not in found[7]
+
+
+def test_only_lines_of_the_part_are_named(tmp_path: Path) -> None:
+    assert named(tmp_path, "alpha\ndelta\n", (2, 10)).keys() == {8}
+
+
+def test_a_line_that_is_named_twice_is_one_reject(tmp_path: Path) -> None:
+    assert named(tmp_path, "alpha,one\nalpha,two\n").keys() == {1}

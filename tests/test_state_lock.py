@@ -1,0 +1,205 @@
+"""One apply at a time: the lock names its holder, and dies with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from segsync.emulator import Stall
+from segsync.emulator.world import Upload
+from segsync.errors import Locked
+from segsync.plan import Plan
+from segsync.state import hold
+from tests.support.cli import Done, environment, segsync
+from tests.support.world import TOKEN, World, assert_sound
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 30.0
+HOLDER = """
+import sys, time
+from pathlib import Path
+from segsync.state import hold
+with hold(Path(sys.argv[1]), "apply"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def held_elsewhere(state: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the lock."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(state)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def command(world: World, *arguments: str) -> Done:
+    """The real command, in a process of its own."""
+    assert world.spec.path.exists()
+    return segsync(*arguments, folder=world.folder, env=environment(TOKEN=TOKEN))
+
+
+def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    with held_elsewhere(state) as holder, pytest.raises(Locked) as caught, hold(state, "apply"):
+        pass
+    assert f"process {holder.pid} on {os.uname().nodename}" in caught.value.message
+    assert "by apply of " in caught.value.message
+    assert caught.value.hint
+
+
+def test_in_one_process_too_there_is_one_holder(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    with hold(state, "apply"), pytest.raises(Locked), hold(state, "apply"):
+        pass
+    with hold(state, "apply"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"state.db.lock"}
+
+
+def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    with held_elsewhere(state) as holder:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with hold(state, "apply"):
+            assert str(os.getpid()) in (tmp_path / "state.db.holder").read_text()
+
+
+def test_a_stopped_holder_keeps_the_lock(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    with held_elsewhere(state) as holder:
+        holder.send_signal(signal.SIGSTOP)
+        with pytest.raises(Locked), hold(state, "apply"):
+            pass
+        holder.send_signal(signal.SIGCONT)
+
+
+def test_two_ways_to_one_state_are_one_lock(tmp_path: Path) -> None:
+    folder, link = tmp_path / "real", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    (folder / "other.db").symlink_to(folder / "state.db")
+    with hold(folder / "state.db", "apply"):
+        for way in (link / "state.db", folder / "other.db"):
+            with pytest.raises(Locked), hold(way, "apply"):
+                pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "\udcff"])
+def test_an_unreadable_description_of_the_holder_does_no_harm(tmp_path: Path, text: str) -> None:
+    state = tmp_path / "state.db"
+    with held_elsewhere(state):
+        (tmp_path / "state.db.holder").write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(Locked) as caught, hold(state, "apply"):
+            pass
+    assert "by another process" in caught.value.message
+
+
+def test_of_several_applies_at_once_exactly_one_proceeds(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    assert world.spec.path.exists()
+    uploaded, go_on = Event(), Event()
+
+    def wait(_: Upload) -> None:
+        uploaded.set()
+        assert go_on.wait(PATIENCE)
+
+    world.emulator.on_upload(wait)
+    world.emulator.behave(polls_until_finished=0, polls_until_running=0)
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(command, world, "apply", "--yes")
+        assert uploaded.wait(PATIENCE)
+        second = command(world, "apply", "--yes")
+        plan = command(world, "plan")
+        go_on.set()
+        done = first.result()
+    second.check(6)
+    assert "is locked by apply of" in second.err
+    plan.check(0)
+    done.check(0)
+    assert len(world.uploads) == 1
+    assert_sound(world)
+
+
+def test_a_plan_beside_an_apply_is_not_held_up(world: World) -> None:
+    """Beside each step of an apply a plan is made, while the apply waits for it."""
+    world.define("vip", rows=[f"u{n}" for n in range(50)])
+    world.apply()
+    world.accounts("vip", *(f"u{n}" for n in range(1, 51)))
+    seconds = []
+
+    def plan(_: object) -> None:
+        started = time.monotonic()
+        world.plan()
+        seconds.append(time.monotonic() - started)
+
+    def confirm(shown: Plan) -> bool:
+        plan(shown)
+        return True
+
+    world.emulator.on_upload(plan)
+    assert world.apply(confirm=confirm).run is not None
+    assert len(seconds) == 2
+    assert max(seconds) < 5
+    assert_sound(world)
+
+
+def test_many_plans_at_once_do_not_disturb_each_other(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.accounts("vip", "a", "b", "c")
+    with ThreadPoolExecutor(10) as threads:
+        plans = list(threads.map(lambda _: world.plan(), range(10)))
+    assert {plan.totals.add for plan in plans} == {1}
+
+
+def test_an_apply_that_is_killed_lets_the_next_one_in(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.emulator.faults.add("upload", Stall("after_apply"))
+    assert world.spec.path.exists()
+    uploaded = Event()
+    world.emulator.on_upload(lambda _: uploaded.set())
+    first = subprocess.Popen(
+        [sys.executable, "-m", "segsync", "apply", "--yes"],
+        cwd=world.folder,
+        env=environment(TOKEN=TOKEN),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert uploaded.wait(PATIENCE)
+        first.send_signal(signal.SIGSTOP)
+        command(world, "apply", "--yes").check(6)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert world.plan().open_run is not None
+    world.settle(applies=1)
+    assert_sound(world)

@@ -1,0 +1,106 @@
+"""Older states are brought up to date step by step; a step that was killed has not happened."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync.errors import StateError
+from segsync.state import Identity, create, file, open_state, schema
+from segsync.state.database import Database
+
+IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
+RELEASED = 1
+"""How many migrations have left the house: these are never edited again."""
+TABLES = "SELECT sql FROM sqlite_schema ORDER BY name"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "state.db"
+    create(made, IDENTITY)
+    return made
+
+
+def tables(path: Path) -> list[tuple[Any, ...]]:
+    database = Database(path, read_only=True)
+    try:
+        return database.rows(TABLES)
+    finally:
+        database.close()
+
+
+def test_a_new_state_has_all_migrations(path: Path) -> None:
+    database = Database(path, read_only=True)
+    assert file.schema_version(database) == schema.SCHEMA_VERSION == len(schema.MIGRATIONS)
+    assert schema.SCHEMA_VERSION >= RELEASED
+    database.close()
+
+
+def test_a_state_of_any_older_version_is_brought_up_to_date(path: Path, tmp_path: Path) -> None:
+    for version in range(schema.SCHEMA_VERSION):
+        older = tmp_path / f"version-{version}.db"
+        older.touch(0o600)
+        database = Database(older, read_only=False)
+        migrate(database, 0, version)
+        assert file.schema_version(database) == version
+        file.migrate(database)
+        database.close()
+        assert tables(older) == tables(path)
+
+
+def migrate(database: Database, start: int, end: int) -> None:
+    """The steps from one version to another, as a release did them then."""
+    for version in range(start, end):
+        for statement in schema.MIGRATIONS[version]:
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def test_to_migrate_twice_changes_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    database = Database(path, read_only=False)
+    file.migrate(database)
+    database.close()
+    assert path.read_bytes() == before
+
+
+def test_a_step_that_fails_half_way_has_not_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of migrations is what a release changes: here it gets one that fails."""
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    before = tables(path)
+    broken = (*schema.MIGRATIONS, ("CREATE TABLE half (way)", "CREATE TABLE half (way)"))
+    monkeypatch.setattr(file, "MIGRATIONS", broken)
+    monkeypatch.setattr(file, "SCHEMA_VERSION", len(broken))
+    with pytest.raises(StateError):
+        open_state(path, read_only=False)
+    assert tables(path) == before
+
+
+def test_a_new_step_is_done_at_the_next_opening_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    longer = (*schema.MIGRATIONS, ("CREATE TABLE novelty (text)",))
+    monkeypatch.setattr(file, "MIGRATIONS", longer)
+    monkeypatch.setattr(file, "SCHEMA_VERSION", len(longer))
+    with pytest.raises(StateError) as caught:
+        open_state(path, read_only=True)
+    assert "segsync apply" in (caught.value.hint or "")
+    assert "novelty" not in str(tables(path))
+    for _ in range(2):
+        state = open_state(path, read_only=False)
+        assert state.identity.lineage == "lineage"
+        state.close()
+        assert "novelty" in str(tables(path))
+
+
+def test_versions_only_grow() -> None:
+    assert all(earlier for earlier, _ in pairwise([*schema.MIGRATIONS, ()]))
