@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
 
-from segsync.secret import Secret, passwords_of
+from segsync.secret import Secret, secrets_of
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -143,9 +143,9 @@ class Spec:
     def secrets(self) -> tuple[str, ...]:
         """Every value that no text may show."""
         proxy = (self.destination.proxy,) if self.destination.proxy else ()
-        urls = tuple(secret.reveal() for secret in (*proxy, *self.sources.values()))
-        passwords = tuple(text for url in urls for text in passwords_of(url))
-        return (self.destination.api_token.reveal(), *urls, *passwords)
+        urls = [secret.reveal() for secret in (*proxy, *self.sources.values())]
+        parts = [text for url in urls for text in secrets_of(url)]
+        return (self.destination.api_token.reveal(), *parts)
 
 
 @dataclass(frozen=True, slots=True)

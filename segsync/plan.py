@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -168,7 +169,7 @@ class Plan:
 
 def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ...]:
     """The guards that refuse these counts. `--allow NAME` lets one plan through."""
-    remedy = f"if this is intended, add --allow {name} to this invocation"
+    remedy = f"if this is intended, add --allow {shlex.quote(name)} to this invocation"
     found = []
     if counts.desired == 0 and counts.snapshot > 0 and not guard.allow_empty:
         found.append(

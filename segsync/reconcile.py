@@ -35,6 +35,7 @@ from segsync.state import (
     State,
     StateMoved,
     create,
+    drafts_of,
     empty_state,
     open_state,
 )
@@ -317,7 +318,7 @@ def _close(
 
 def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     """End a run that an earlier apply left open: learn what became of it, never send it again."""
-    _sweep_payloads(state)
+    _sweep(state)
     run = state.open_run()
     if run is None:
         return None
@@ -391,6 +392,9 @@ def _payload_folder(state: State) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep_payloads(state: State) -> None:
+def _sweep(state: State) -> None:
+    """Take away what a killed apply has left: payloads, and states that were never finished."""
     for left in state.path.parent.glob(f"{PAYLOAD_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for left in drafts_of(state.path):
+        left.unlink(missing_ok=True)

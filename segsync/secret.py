@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 MASK = "***"
 SHORTEST_REDACTED = 4
 """Shorter secrets are not searched for in texts: they would blank out ordinary words."""
+
+_SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
 
 
 class Secret:
@@ -37,11 +40,16 @@ class Secret:
         return hash(self._value)
 
 
-def passwords_of(url: str) -> tuple[str, ...]:
-    """The password in a URL's authority, as it stands there and decoded: drivers quote either."""
-    authority = url.partition("://")[2].partition("/")[0]
-    password = authority.rpartition("@")[0].partition(":")[2]
-    return (password, unquote(password)) if password else ()
+def secrets_of(url: str) -> list[str]:
+    """What in `url` must not be shown: itself, its password, and the values of its options.
+
+    The password both as it stands there and decoded: drivers quote either.
+    """
+    location, _, options = url.partition("?")
+    credentials = location.partition("://")[2].rpartition("@")[0]
+    password = credentials.partition(":")[2]
+    values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
+    return [secret for secret in (url, password, unquote(password), *values) if secret]
 
 
 def _url_encoded(secret: str) -> str:

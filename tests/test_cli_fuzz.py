@@ -137,6 +137,27 @@ def test_an_unexpected_error_is_one_line_without_secrets(tmp_path: Path) -> None
         assert arguments or "please report it" in done.err
 
 
+HEAVY = {"pyarrow", "duckdb", "adbc_driver_manager", "rich", "pydantic", "requests", "sqlalchemy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"), [(["--help"], set()), (["validate"], {"pydantic"})]
+)
+def test_a_command_pays_only_for_what_it_needs(
+    store: Shop, arguments: list[str], needed: set[str]
+) -> None:
+    code = "import sys; from segsync.cli.main import run; run(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=store.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert HEAVY & set(done.stdout.split()) == needed
+
+
 def script_run(script: Path, *arguments: str) -> Done:
     done = subprocess.run(
         [sys.executable, str(script), *arguments],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -28,12 +29,14 @@ def store(tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
-def started(store: Shop, *arguments: str) -> subprocess.Popen[bytes]:
+def started(
+    store: Shop, *arguments: str, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "segsync", *arguments],
         cwd=store.folder,
         env=environment(),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -74,6 +77,15 @@ def test_the_plan_is_seen_by_who_is_asked_wherever_the_result_goes(store: Shop) 
     assert b"Plan: 10 to add" in apply.shown
     apply.type("yes\n")
     assert '"exit_status": 0' in apply.end().check(0).out
+
+
+def test_a_question_that_nobody_would_see_is_not_asked(store: Shop) -> None:
+    ours, theirs = pty.openpty()
+    apply = started(store, "apply", stdin=theirs)
+    done = ended(apply).check(1)
+    os.close(ours)
+    os.close(theirs)
+    assert "there is no terminal to ask for a confirmation" in done.err
 
 
 def test_without_changes_nobody_is_asked(store: Shop) -> None:

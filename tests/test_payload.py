@@ -31,8 +31,8 @@ HOSTILE = [
     *('"', "'", "\\", "/", ",", ";", "\n", "\r", "\r\n", "\t", "\x01", "\x1f", "\x7f", "\x85"),
     *("\u2028", "\u2029", "\ufeff", "\u200d", "\u202e", "é", "e\u0301", "😀", "👩‍👧", "ﬁ", "ß"),
     *("null", "NULL", "true", "0", "00", "-0", "1e9", "NaN", " ", " a ", "a b", "{}", "[]", "%s"),
-    *("${HOME}", "{{x}}", "=cmd|' /C calc'!A0", "</script>", "'; DROP TABLE members; --", "\x1b[2J"),
-    *('x\n{"operation":"DELETE"}', 'x"}\n{"operation":"DELETE","user_account_id":"y', "x\r\nDELETE,,"),
+    *("${HOME}", "{{x}}", "=cmd|' /C calc'!A0", "</script>", "'; DROP TABLE members; --"),
+    *("\x1b[2J", 'x\n{"operation":"DELETE"}', 'x"}\n{"operation":"DELETE"', "x\r\nDELETE,,"),
     "a" * 65_536,
     "😀" * 16_384,
 ]  # fmt: skip
@@ -85,8 +85,8 @@ def test_fields_stand_in_the_order_of_the_documentation_and_absent_ones_are_left
 def test_there_is_exactly_one_identifier_and_only_accounts_have_a_compartment(
     column: str, compartment: str | None
 ) -> None:
-    case = (segment(compartment_id=compartment), (column,), [{column: "x"}], {})
-    assert payload("ndjson", case) == (
+    chosen = segment(compartment_id=compartment)
+    assert payload("ndjson", (chosen, (column,), [{column: "x"}], {})) == (
         f'{{"operation":"UPDATE","{column}":"x","segment_technical_name":"vip",'
         '"expiration_duration":0}\n'
     )
@@ -94,8 +94,8 @@ def test_there_is_exactly_one_identifier_and_only_accounts_have_a_compartment(
 
 def test_a_removal_carries_no_data_bag_and_no_expiry() -> None:
     chosen = segment(expiration_minutes=MONTH, data_bag=("total",), compartment_id="1")
-    case = (chosen, ("user_account_id", "total"), [], {"snapshot": {"u1": (1, 0)}})
-    assert payload("ndjson", case) == (
+    more = {"snapshot": {"u1": (1, 0)}}
+    assert payload("ndjson", (chosen, ("user_account_id", "total"), [], more)) == (
         '{"operation":"DELETE","compartment_id":"1","user_account_id":"u1",'
         '"segment_technical_name":"vip","expiration_duration":0}\n'
     )
@@ -241,8 +241,8 @@ def test_parts_are_as_few_as_stay_below_the_limit(
     for part, text in zip(parts, texts, strict=True):
         assert part.size == header + len(text) < limit
         assert text.count(ends) == part.lines
-    for part, following in itertools.pairwise(texts):
-        assert header + len(part) + len(following.split(ends)[0]) + len(ends) >= limit
+    for before, following in itertools.pairwise(texts):
+        assert header + len(before) + len(following.split(ends)[0]) + len(ends) >= limit
 
 
 def test_a_part_is_one_private_file_and_its_digest(tmp_path: Path) -> None:

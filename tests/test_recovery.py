@@ -61,7 +61,7 @@ def a_change_of_identifiers(world: World) -> dict[str, Any]:
 
 def several_parts(world: World) -> dict[str, Any]:
     world.define("vip", rows=[f"u{n}" for n in range(24)])
-    return {"part_limit": 1500}
+    return {"part_limit": 900}
 
 
 def some_rejects(world: World) -> dict[str, Any]:

@@ -62,6 +62,16 @@ def test_a_report_says_what_to_do_next() -> None:
     assert "→ Segments with an error were left out" in left_out
 
 
+def test_what_was_not_done_is_not_called_applied() -> None:
+    def headline(*counts: int) -> str:
+        return text_of(Report(plan(), run(Outcome(*counts), segments=()), None)).splitlines()[1]
+
+    assert headline(5, 0, 0, 0) == "Applied: 5 confirmed in 75 s."
+    assert headline(5, 0, 1, 0) == "Applied: 5 confirmed, 1 of unknown outcome in 75 s."
+    assert headline(0, 0, 0, 9) == "Applied, without success: 9 not sent in 75 s."
+    assert headline(0, 0, 0, 0) == "Applied: nothing to send in 75 s."
+
+
 def test_a_report_tells_problems_and_what_was_given_up() -> None:
     found = run(Outcome(5, 0, 0, 0, {1: 5}), problems=("execution 5001 \x1b[2J",))
     text = text_of(Report(plan(), found, None))

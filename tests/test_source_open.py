@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from segsync.errors import SegsyncError, SourceError
-from segsync.secret import Secret
+from segsync.secret import Secret, secrets_of
 from segsync.source import open_source
 from segsync.source.adbc_postgresql import libpq_uri
 from segsync.source.dialects import with_driver
-from segsync.source.messages import Translator, secrets_of
+from segsync.source.messages import Translator
 from segsync.source.sqlite import read_only_uri
 from tests.support.servers import Server
 from tests.support.sources import Database, Lane, database, read, run_python, segment

@@ -199,6 +199,8 @@ def test_the_loaded_spec_hides_its_secrets_and_knows_them(folder: SpecFolder) ->
         ENVIRON["MICS_API_TOKEN"],
         ENVIRON["WAREHOUSE_URL"],
         f"http://u:{CANARY}@h:1",
+        CANARY,
+        "pa55-canary",
     }
     with pytest.raises(TypeError):
         pickle.dumps(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
@@ -124,6 +125,15 @@ def test_a_larger_upload_may_take_longer() -> None:
     assert limits.for_upload(100_000_000) == 1120
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    # A process that was started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_an_exchange_at_once_and_leaves_the_next_one_unharmed() -> None:
     def interrupt() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

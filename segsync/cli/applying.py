@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ def apply(
         )
     chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
     request = Request(plan_file, chosen, yes, assume_finished, format, show_ids)
-    if not yes and not is_terminal(sys.stdin):
+    if not yes and not session.terminal.can_ask:
         raise UsageError(
             "there is no terminal to ask for a confirmation", hint="add --yes to go on without one"
         )

@@ -65,8 +65,8 @@ Now = Annotated[
     typer.Option(
         "--now",
         metavar="TIME",
-        help="As if it were this time (ISO 8601; UTC unless it says otherwise). apply takes it on an "
-        "emulator only: the expiries that it records would be wrong elsewhere.",
+        help="As if it were this time (ISO 8601; UTC unless it says otherwise). apply takes it on "
+        "an emulator only: the expiries that it records would be wrong elsewhere.",
     ),
 ]
 JsonFormat = Annotated[Format, typer.Option("--format", help="text, or json for programs.")]

@@ -58,11 +58,8 @@ class Session:
 
 
 def _secrets_in(spec: Spec) -> list[str]:
-    """The spec's secrets, and the passwords inside of its URLs."""
-    from segsync.source.messages import secrets_of
-
-    parts = [part for secret in spec.secrets for part in (secret, *secrets_of(secret))]
-    return [form for part in parts for form in (part, as_html(part), printable(part))]
+    """The spec's secrets, in every form in which a text may show them."""
+    return [form for part in spec.secrets for form in (part, as_html(part), printable(part))]
 
 
 def session_of(context: typer.Context) -> Session:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from segsync.engine.desired import Shape, fingerprint_sql
 from segsync.engine.facts import Difference, Policy, SnapshotFacts
 from segsync.engine.session import Cursor
-from segsync.model import MINUTE_MS, NEVER
+from segsync.model import DAY_MS, MINUTE_MS, NEVER
 
 if TYPE_CHECKING:
     import pyarrow
@@ -149,7 +149,11 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
 
 
 def _due_sql(policy: Policy) -> str:
-    """True for an unchanged member that must be sent again so that it never lapses."""
+    """True for an unchanged member that must be sent again so that it never lapses.
+
+    More left than the whole duration, and a day: it was sent while the clock was ahead, and may
+    lapse at any time.
+    """
     if policy.expiration_minutes == NEVER:
         return _reassert_sql(policy)
     duration = policy.expiration_minutes * MINUTE_MS
@@ -160,7 +164,7 @@ def _due_sql(policy: Policy) -> str:
     spread = f"({member} % 1000003) / 1000003.0"
     share = f"({lowest!r} + {highest - lowest!r} * {spread})"
     return (
-        f"(CASE WHEN {left} >= {int(highest * duration)} THEN false "
+        f"(CASE WHEN {left} >= {int(highest * duration)} THEN {left} > {duration + DAY_MS} "
         f"ELSE {left} < {share} * {duration} END)"
     )
 

@@ -267,7 +267,8 @@ def _is_object_sql(name: str) -> str:
 def _canonical_sql(name: str) -> str:
     """The object with its keys sorted, so that equal bags are equal texts."""
     entries = f"""list_sort(map_entries(from_json({name}, '"MAP(VARCHAR, JSON)"')))"""
-    members = f"list_transform({entries}, lambda e: concat(to_json(e.key), ':', e.value))"
+    value = "coalesce(e.value::VARCHAR, 'null')"
+    members = f"list_transform({entries}, lambda e: concat(to_json(e.key), ':', {value}))"
     return (
         f"CASE WHEN {name} IS NULL OR strlen({name}) > {LARGEST_DATA_BAG} THEN NULL "
         f"WHEN {_is_object_sql(name)} "

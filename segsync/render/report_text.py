@@ -58,30 +58,25 @@ def _steps_after(outcome: Outcome) -> list[str]:
 
 def _run(run: RunReport, columns: int, title: str) -> list[Line]:
     outcome = run.outcome
-    parts = [
-        f"{number:,} {word}"
-        for word, number in (
-            ("confirmed", outcome.confirmed),
-            ("rejected", outcome.rejected),
-            ("of unknown outcome", outcome.unknown),
-            ("not sent", outcome.unsent),
-        )
-        if number or word == "confirmed"
-    ]
     clean = not (outcome.rejected or outcome.unknown or outcome.unsent)
-    style = Style.GOOD if clean else Style.WARNING
-    headline = f"{title}: {', '.join(parts)} in {figures.seconds(run.seconds)}."
-    return [
-        EMPTY,
-        *(_table(run.segments, columns) if run.segments else []),
-        *wrapped(headline, columns, style=style),
-        *_ids(run),
-        *(
-            item
-            for text in _problems(run)
-            for item in wrapped(text, columns, indent="  ", first="! ")
-        ),
-    ]
+    done = title if clean or outcome.confirmed else f"{title}, without success"
+    headline = f"{done}: {_figures(outcome)} in {figures.seconds(run.seconds)}."
+    rows = [EMPTY, *(_table(run.segments, columns) if run.segments else [])]
+    rows += wrapped(headline, columns, style=Style.GOOD if clean else Style.WARNING)
+    rows += _ids(run)
+    for text in _problems(run):
+        rows += wrapped(text, columns, indent="  ", first="! ")
+    return rows
+
+
+def _figures(outcome: Outcome) -> str:
+    counts = (
+        (outcome.confirmed, "confirmed"),
+        (outcome.rejected, "rejected"),
+        (outcome.unknown, "of unknown outcome"),
+        (outcome.unsent, "not sent"),
+    )
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to send"
 
 
 def _problems(run: RunReport) -> list[str]:

@@ -88,9 +88,14 @@ class Terminal:
         clean = _redacted(value, self.redact)
         _write(self.out, json.dumps(clean, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody reads what is asked, and can answer."""
+        return is_terminal(sys.stdin) and (is_terminal(self.err) or is_terminal(self.out))
+
     def ask(self, question: str) -> str:
-        """The answer to a question that is put on standard error; empty at the end of input."""
-        _write(self.err, question)
+        """The answer to a question that is put where it is seen; empty at the end of input."""
+        _write(self.err if is_terminal(self.err) else self.out, question)
         answer = sys.stdin.buffer.readline() if sys.stdin else b""
         return answer.decode("utf-8", "replace")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from segsync.errors import SourceError
-from segsync.secret import Secret
+from segsync.secret import Secret, secrets_of
 from segsync.source.columns import check_columns
 from segsync.source.lane import Column, Lane
-from segsync.source.messages import Translator, secrets_of
+from segsync.source.messages import Translator
 from segsync.source.reading import QueryResult, Source
 from segsync.source.values import INVALID
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote
 
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
@@ -27,17 +26,7 @@ _DRIVER_PREFIX = re.compile(
     r"(?:Failed to (?:prepare|step|execute) query: )?(?:[^\n]*\bERROR: +)?"
 )
 _DRIVER_SUFFIX = re.compile(r"\s*\.?\s*SQLSTATE: \w+\s*$")
-_SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
 LONGEST_MESSAGE = 500
-
-
-def secrets_of(url: str) -> list[str]:
-    """What in `url` must not be shown: itself, its password, and the values of its options."""
-    location, _, options = url.partition("?")
-    credentials = location.partition("://")[2].rpartition("@")[0]
-    password = credentials.partition(":")[2]
-    values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
-    return [secret for secret in (url, password, unquote(password), *values) if secret]
 
 
 class Translator:

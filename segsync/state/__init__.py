@@ -1,7 +1,7 @@
 """The state file: what the platform last confirmed, kept in SQLite."""
 
 from segsync.state.closing import Closing, Outcome
-from segsync.state.file import create
+from segsync.state.file import create, drafts_of
 from segsync.state.lock import hold
 from segsync.state.records import (
     Identity,
@@ -30,6 +30,7 @@ __all__ = [
     "StateMoved",
     "StateSegment",
     "create",
+    "drafts_of",
     "empty_state",
     "hold",
     "open_state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import stat
@@ -15,6 +16,7 @@ from segsync.state.seal import write_seals
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+DRAFT = ".new-"
 HEADER = b"SQLite format 3\x00"
 HEADER_LENGTH = 100
 ROLLBACK_JOURNAL = b"\x01\x01"
@@ -68,7 +70,7 @@ def create(path: Path, identity: Identity) -> None:
     """Make a new state that appears whole or not at all. Raises StateError if one is there."""
     try:
         path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
+        draft = path.with_name(f"{path.name}{DRAFT}{secrets.token_hex(4)}")
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
         try:
             _initialise(draft, identity)
@@ -82,6 +84,11 @@ def create(path: Path, identity: Identity) -> None:
             f"the state {path} cannot be created: {error.strerror}",
             hint="its folder must exist and be writable, on a disk with some space left",
         ) from None
+
+
+def drafts_of(path: Path) -> list[Path]:
+    """What a `create` that was killed has left."""
+    return list(path.parent.glob(f"{glob.escape(path.name)}{DRAFT}*"))
 
 
 def _initialise(draft: Path, identity: Identity) -> None:
@@ -119,7 +126,7 @@ def schema_version(database: Database) -> int:
 
 
 def check_version(database: Database, *, read_only: bool) -> None:
-    """Raise StateError if a newer segsync wrote this file, or an older one and it may not change."""
+    """Raise StateError if a newer segsync wrote this file, or an older one and it is read only."""
     version = schema_version(database)
     if version < SCHEMA_VERSION and read_only:
         raise StateError(

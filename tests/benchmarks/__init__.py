@@ -6,7 +6,8 @@ How it is measured
   peak of the process that started it; so data is made by children, too.
 - Seconds of a machine that others use as well mean little. The bar is in ratios, and what a ratio
   compares runs one after the other in the same round: A B C A B C. A ratio is taken in each round;
-  the table shows the median of the rounds, and the smallest and largest.
+  the table shows the median of the rounds, and the smallest and largest; `best` is the value that
+  the fastest run of each kind gives, which others on the machine disturbed least.
 - The floor is a full join in DuckDB over two ADBC streams, one of the source and one of the
   snapshot, and nothing else (floor.py). The sets script is what one writes in an afternoon: Python
   sets and dicts, and NDJSON for what changed (sets.py).

@@ -14,7 +14,7 @@ from tests.benchmarks.measuring import Failed, Measured
 from tests.benchmarks.results import Result, save, table
 from tests.benchmarks.workshop import HERE, Workshop
 
-QUICK, QUICK_LARGE = 20_000, 40_000
+QUICK, QUICK_LARGE, QUICK_SEGMENTS = 20_000, 40_000, 20
 
 
 def arguments() -> argparse.Namespace:
@@ -22,6 +22,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--size", type=int, default=5_000_000, help="members (default %(default)s)")
     parser.add_argument("--size-large", type=int, default=20_000_000, help="(default %(default)s)")
+    parser.add_argument("--segments", type=int, default=500, help="(default %(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="rounds (default %(default)s)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this line (repeatable)")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: does it run?")
@@ -40,11 +41,12 @@ def main() -> int:
     options = arguments()
     if options.quick:
         options.size, options.size_large, options.repeat = QUICK, QUICK_LARGE, 1
+        options.segments = QUICK_SEGMENTS
     shop = Workshop(options.data.resolve(), options.tree.resolve(), options.seed, options.postgres)
     results: list[Result] = []
     try:
         shop.compile()
-        for group in Bar(shop, options.size, options.size_large).groups():
+        for group in Bar(shop, options.size, options.size_large, options.segments).groups():
             results += measured(group, options.only, options.repeat)
     except Failed as failure:
         print(failure, file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.benchmarks.measuring import Measured
-from tests.benchmarks.workshop import CHURN, MANY, MEMORY_LIMIT_MB, Workshop, check, spec_for
+from tests.benchmarks.workshop import CHURN, MEMORY_LIMIT_MB, Workshop, check, spec_for
 
 Round = Mapping[str, Measured]
 SMALL = 10_000
@@ -74,6 +74,7 @@ class Bar:
     shop: Workshop
     size: int
     large: int
+    segments: int
 
     def groups(self) -> Iterator[Group]:
         """One after the other: what one needs is prepared when its turn comes."""
@@ -178,17 +179,17 @@ class Bar:
         )
 
     def _many(self) -> Group:
-        size = MANY * min(PER_SEGMENT, self.size // MANY)
+        each = min(PER_SEGMENT, self.size // self.segments)
         return Group(
-            {"many": self._plan(size, churned=False, kind="many")},
+            {"many": self._plan(self.segments * each, churned=False, segments=self.segments)},
             (
                 Line(
                     "many",
-                    f"plan of {MANY} segments × {size // MANY:,}, nothing changed, per segment",
+                    f"plan of {self.segments} segments × {each:,}, nothing changed, a segment",
                     20.0,
                     "ms",
                     ("many",),
-                    lambda r: r["many"].seconds * 1000 / MANY,
+                    lambda r: r["many"].seconds * 1000 / self.segments,
                 ),
             ),
         )
@@ -230,19 +231,19 @@ class Bar:
         return Group(runs, tuple(lines))
 
     def _plan(
-        self, size: int, *, bag: bool = False, churned: bool = True, kind: str = "plain"
+        self, size: int, *, bag: bool = False, churned: bool = True, segments: int = 1
     ) -> Run:
         def prepare() -> tuple[Path, Path]:
             return (
-                self.shop.source(size, churned=churned, kind=kind),
-                self.shop.state(size, bag=bag, kind=kind),
+                self.shop.source(size, churned=churned, segments=segments),
+                self.shop.state(size, bag=bag, segments=segments),
             )
 
         def go() -> Measured:
             source, state = prepare()
             moved = _moved(size, churned=churned)
             expected = {**moved, "update": 0, "renew": 0, "unchanged": size - moved["add"]}
-            return self.shop.plan(state, spec_for(source, bag=bag, kind=kind), expected)
+            return self.shop.plan(state, spec_for(source, bag=bag, segments=segments), expected)
 
         return Run(go, prepare)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Literal
 
 from segsync.model import Address, Segment
 from segsync.secret import Secret
@@ -20,7 +21,7 @@ def main(url: str, lane: str) -> None:
         place="benchmark",
         query_place="benchmark",
     )
-    wanted = "dbapi" if lane == "dbapi" else "auto"
+    wanted: Literal["auto", "dbapi"] = "dbapi" if lane == "dbapi" else "auto"
     with open_source("shop", Secret(url), lane=wanted) as source, source.read(segment) as result:
         rows = sum(batch.num_rows for batch in result.batches())
         result.raise_for_failure()

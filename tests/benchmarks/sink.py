@@ -12,7 +12,7 @@ from segsync.emulator import Behaviour, Emulator, EmulatorServer
 INSTANT = Behaviour(sink=True, create_segments=True, polls_until_running=0, polls_until_finished=0)
 
 
-def main() -> None:
+def main(port: str) -> None:
     """Print the address; serve until the standard input ends; print the account."""
     emulator = Emulator(datamart_id="1509", token="benchmark", behaviour=INSTANT)
     arrivals: list[tuple[float, Path]] = []
@@ -24,7 +24,7 @@ def main() -> None:
         arrivals.append((time.monotonic(), path))
 
     emulator.on_upload(lambda upload: note(upload.path))
-    with EmulatorServer(emulator) as server:
+    with EmulatorServer(emulator, port=int(port)) as server:
         print(server.url, flush=True)
         sys.stdin.read()
     lines = sum((item.result or {}).get("total_success", 0) for item in emulator.executions)
@@ -46,4 +46,4 @@ def _own_seconds(emulator: Emulator, arrivals: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

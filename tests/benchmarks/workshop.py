@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-import sqlite3
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,6 @@ CHURN = 100
 """One in so many members is new, and one is gone."""
 OLDEST_STATE_S = 5 * 86_400
 """Members of an older state would be due for renewal before long."""
-MANY = 500
 MEMORY_LIMIT_MB = 1_000_000_000 / 2**20
 
 
@@ -61,43 +61,51 @@ class Workshop:
         """Run this Python, measured."""
         return measure([sys.executable, *words], self.tree, self.environment, accepted)
 
-    def source(self, size: int, *, churned: bool, kind: str = "plain") -> Path:
+    def source(self, size: int, *, churned: bool, segments: int = 1) -> Path:
         """A SQLite source of `size` members; `churned`: one in CHURN is another than before."""
-        path = (
-            self.folder
-            / "sources"
-            / f"{kind}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
-        )
+        name = f"{segments}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
+        path = self.folder / "sources" / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._make(kind, size, path, churned=churned)
+            self._make("sqlite", size, segments, path, churned=churned)
         return path
 
-    def _make(self, kind: str, size: int, where: Path | str, *, churned: bool) -> None:
+    def _make(
+        self, kind: str, size: int, segments: int, where: Path | str, *, churned: bool
+    ) -> None:
         first = size // CHURN if churned else 0
-        numbers = map(str, (first, size, self.seed))
+        numbers = map(str, (first, size, self.seed, segments))
         self.python("-m", "tests.benchmarks.data", kind, *numbers, where)
 
     def fill_postgresql(self, size: int) -> None:
         """The churned source, as a table in PostgreSQL."""
         assert self.postgresql
-        self._make("postgresql", size, self.postgresql, churned=True)
+        self._make("postgresql", size, 1, self.postgresql, churned=True)
 
-    def state(self, size: int, *, bag: bool = False, kind: str = "plain") -> Path:
-        """The folder with the state that a first apply of the unchurned source wrote."""
-        folder = self.folder / "states" / f"{'bag' if bag else kind}-{size}-{self.seed}"
+    def state(self, size: int, *, bag: bool = False, segments: int = 1) -> Path:
+        """The folder with the state that a first apply of the unchurned source wrote.
+
+        It is made anew when the code changes that says what stands in a state.
+        """
+        name = f"{'bag' if bag else segments}-{size}-{self.seed}-{self._meaning()}"
+        folder = self.folder / "states" / name
         if not _is_fresh(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            source = self.source(size, churned=False, kind=kind)
-            self.apply(folder, spec_for(source, bag=bag, kind=kind), expected_lines=size)
+            source = self.source(size, churned=False, segments=segments)
+            self.apply(folder, spec_for(source, bag=bag, segments=segments), expected_lines=size)
             (folder / "made").write_text(str(time.time()))
         return folder
+
+    def _meaning(self) -> str:
+        package = self.tree / "segsync"
+        files = [*sorted((package / "state").glob("*.py")), package / "engine" / "desired.py"]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
     def plan(self, folder: Path, spec: Mapping[str, Any], expected: Mapping[str, int]) -> Measured:
         """`segsync plan` with the state in `folder`."""
         path = folder / "plan.yaml"
-        path.write_text(json.dumps({**spec, "destination": destination(_origin(folder))}))
+        path.write_text(json.dumps({**spec, "destination": destination(self.url)}))
         words = ("-m", "segsync", "plan", "-f", path, "--format", "json", "--memory-limit", "1GB")
         measured = self.python(*words)
         totals = json.loads(measured.output)["totals"]
@@ -106,27 +114,36 @@ class Workshop:
 
     def apply(self, folder: Path, spec: Mapping[str, Any], expected_lines: int) -> Measured:
         """`segsync apply` to an emulator, with the state in `folder`, which it changes."""
-        with self.emulator() as emulator:
+        with self.emulator() as account:
             path = folder / "apply.yaml"
-            path.write_text(json.dumps({**spec, "destination": destination(emulator.url)}))
-            _move(folder / "state.db", emulator.url)
+            path.write_text(json.dumps({**spec, "destination": destination(self.url)}))
             measured = self.python(
                 "-m", "segsync", "apply", "-f", path, "--yes", "--memory-limit", "1GB"
             )
-        check({"lines": expected_lines}, emulator.account)
+        check({"lines": expected_lines}, account)
         return Measured(
             measured.wall,
             measured.cpu,
             measured.peak_mb,
             measured.output,
-            emulator.account["seconds"],
+            account["seconds"],
         )
 
+    @property
+    def url(self) -> str:
+        """Where the emulator listens: always the same, as a state belongs to one address."""
+        kept = self.folder / "port"
+        if not kept.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                kept.write_text(str(free.getsockname()[1]))
+        return f"http://127.0.0.1:{kept.read_text()}"
+
     @contextmanager
-    def emulator(self) -> Iterator[Emulated]:
+    def emulator(self) -> Iterator[dict[str, Any]]:
         """An emulator in a process of its own; its account is known when the context ends."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.sink"],
+            [sys.executable, "-m", "tests.benchmarks.sink", self.url.rpartition(":")[2]],
             cwd=self.tree,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -134,12 +151,14 @@ class Workshop:
             text=True,
         )
         assert process.stdout
-        emulated = Emulated(process.stdout.readline().strip(), {})
+        if process.stdout.readline().strip() != self.url:
+            raise Failed(f"no emulator could listen on {self.url}")
+        account: dict[str, Any] = {}
         try:
-            yield emulated
+            yield account
         finally:
             output, _ = process.communicate(timeout=60)
-        emulated.account.update(json.loads(output))
+        account.update(json.loads(output))
 
     @contextmanager
     def copied(self, folder: Path) -> Iterator[Path]:
@@ -161,39 +180,29 @@ class Workshop:
             shutil.rmtree(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Emulated:
-    """Where the emulator listens; its `account` is filled when it has ended."""
-
-    url: str
-    account: dict[str, Any]
-
-
 def destination(url: str) -> dict[str, str]:
     """The spec's destination."""
     return {"datamart_id": "1509", "api_token": "${BENCHMARK_TOKEN}", "api_url": url}
 
 
 def spec_for(
-    source: Path | str, *, bag: bool = False, kind: str = "plain", table: str = "customers"
+    source: Path | str, *, bag: bool = False, segments: int = 1, table: str = "customers"
 ) -> dict[str, Any]:
-    """A spec without its destination (JSON is YAML); `kind` many: a segment for each number."""
-    url = f"sqlite:///{source}" if isinstance(source, Path) else source
-    segment: dict[str, Any] = {
-        "query": f"SELECT id AS user_account_id{', total' if bag else ''} FROM {table}"
-    }
-    if bag:
-        segment["data_bag"] = ["total"]
-    segments = {"buyers": segment}
-    if kind == "many":
-        query = f"{segment['query']} WHERE segment = "
-        segments = {f"buyers_{number}": {"query": f"{query}{number}"} for number in range(MANY)}
+    """A spec without its destination (JSON is YAML)."""
+    query = f"SELECT id AS user_account_id{', total' if bag else ''} FROM {table}"
+    several = segments > 1
     return {
         "version": 1,
-        "sources": {"shop": url},
+        "sources": {"shop": f"sqlite:///{source}" if isinstance(source, Path) else source},
         "state": "state.db",
         "defaults": {"compartment_id": "1000", "expiration": "30d"},
-        "segments": segments,
+        "segments": {
+            f"buyers_{number}" if several else "buyers": {
+                "query": f"{query} WHERE segment = {number}" if several else query,
+                **({"data_bag": ["total"]} if bag else {}),
+            }
+            for number in range(segments)
+        },
     }
 
 
@@ -207,25 +216,3 @@ def check(expected: Mapping[str, int], found: Mapping[str, Any]) -> None:
 def _is_fresh(folder: Path) -> bool:
     made = folder / "made"
     return made.exists() and time.time() - float(made.read_text()) < OLDEST_STATE_S
-
-
-def _origin(folder: Path) -> str:
-    with _shell(folder / "state.db") as database:
-        return str(database.execute("SELECT api_origin FROM identity").fetchone()[0])
-
-
-def _move(state: Path, url: str) -> None:
-    """Make a state that is there belong to the emulator at `url`: each has a port of its own."""
-    if state.exists():
-        with _shell(state) as database:
-            database.execute("UPDATE identity SET api_origin = ?", (url,))
-            database.commit()
-
-
-@contextmanager
-def _shell(state: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(state)
-    try:
-        yield database
-    finally:
-        database.close()

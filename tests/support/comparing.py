@@ -189,16 +189,12 @@ def desired_stream(
             ("__invalid", pa.utf8()),
         ]
     )
-    full = [{name: row.get(name) for name in schema.names} for row in rows]
-    return pa.Table.from_pylist(full, schema=schema).to_reader(max_chunksize=7)
+    table = pa.table({name: [row.get(name) for row in rows] for name in schema.names}, schema)
+    return table.to_reader(max_chunksize=max(7, len(rows) // 10))
 
 
 def snapshot_stream(snapshot: Snapshot, keyspace: int) -> pa.RecordBatchReader:
     """What the state gives: confirmed members."""
-    rows = [
-        {"keyspace": keyspace, "identifier": name, "fingerprint": print_, "expires_at": expires}
-        for name, (print_, expires) in snapshot.items()
-    ]
     schema = pa.schema(
         [
             ("keyspace", pa.int64()),
@@ -207,7 +203,9 @@ def snapshot_stream(snapshot: Snapshot, keyspace: int) -> pa.RecordBatchReader:
             ("expires_at", pa.int64()),
         ]
     )
-    return pa.Table.from_pylist(rows, schema=schema).to_reader()
+    prints, expiries = [value for value, _ in snapshot.values()], [e for _, e in snapshot.values()]
+    columns = ([keyspace] * len(snapshot), list(snapshot), prints, expiries)
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema).to_reader()
 
 
 def pending_stream(pending: Iterable[str], keyspace: int) -> pa.RecordBatchReader | None:

@@ -48,14 +48,18 @@ Row = Sequence[Any]
 
 
 class WorldClock:
-    """The emulator's clock as everybody's: sleeping moves it, and nothing else does."""
+    """The emulator's clock as everybody's: sleeping moves it, and nothing else does.
+
+    `wrong_by_ms` is how far ours is ahead of the platform's.
+    """
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._slept = 0.0
+        self.wrong_by_ms = 0
 
     def now_ms(self) -> int:
-        return self._emulator.now_ms()
+        return self._emulator.now_ms() + self.wrong_by_ms
 
     def monotonic(self) -> float:
         return self._slept
@@ -290,7 +294,8 @@ class World:
         """The members that the platform has, with their data bags."""
         table = self.tables.get(name)
         where = table.keys.get("segment_id", name) if table else name
-        return {who: member.data_bag for who, member in self.emulator.members(where).items()}
+        found = self.emulator.members(where).items()
+        return {who: m.data_bag and canonical(json.loads(m.data_bag)) for who, m in found}
 
     def _check_journal(self, upload: Upload) -> None:
         """What must be durable when the first byte has arrived: asserted by the receiver."""
@@ -325,7 +330,7 @@ def _bag(values: Mapping[str, Any], table: Table) -> str | None:
 
 
 def canonical(bag: Mapping[str, Any]) -> str:
-    """A data bag as it must stand in a command: keys sorted, no spaces."""
+    """A data bag, so that those that mean the same are the same text."""
     return json.dumps(bag, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,0 +1,227 @@
+"""Anything may happen, in any order: after it is over, one apply sets everything right.
+
+Hypothesis makes up the story, and shortens it when it ends badly. `SEGSYNC_TESTS=full` makes the
+stories more and longer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from segsync.emulator import Answer, Cut, ExecutionScript, http_error
+from segsync.errors import DestinationError, StateStale
+from segsync.report import Exit
+from tests.support.crash import apply_until_killed
+from tests.support.size import size
+from tests.support.world import World, assert_sound
+
+MOST_SEGMENTS = 4
+NAMES = [f"u{n}" for n in range(12)]
+ENDPOINTS = ("segment_lookup", "list_imports", "create_import", "upload", "list_executions")
+FAULTS: list[Any] = [
+    Cut("head"),
+    Cut("body"),
+    Cut("before_apply"),
+    Cut("after_apply"),
+    Cut("answer"),
+    http_error(503),
+    http_error(400),
+    http_error(403),
+    Answer(502, "<html>", {"Content-Type": "text/html"}, applied=True),
+]
+SCRIPTS = [
+    ExecutionScript(starts_after_polls=15),
+    ExecutionScript(ends_as="FAILED"),
+    ExecutionScript(ends_as="CANCELED"),
+    ExecutionScript(shown=("PENDING", "RUNNING", "SCHEDULED", "WHAT")),
+    ExecutionScript(patch={"result": None}),
+]
+ROWS = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3))
+SOME = st.sets(st.sampled_from(NAMES), min_size=1, max_size=4)
+
+
+class Story(RuleBasedStateMachine):
+    """A world, and what may happen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="segsync-story-"))
+        self.world = World(self.folder / "world", seed=1)
+        self.count = 0
+        self.deleted: set[str] = set()
+        self.nameless = 0
+        self.backup: bytes | None = None
+
+    def teardown(self) -> None:
+        try:
+            self.heal()
+        finally:
+            self.world.__exit__()
+            shutil.rmtree(self.folder)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"allowed": tuple(self.world.tables)}
+
+    # ---------------------------------------------------------------- what people change
+
+    @initialize(rows=ROWS)
+    def begin(self, rows: dict[str, int]) -> None:
+        self.add_segment("30d", rows)
+        self.add_segment("never", rows)
+
+    def can_grow(self) -> bool:
+        return len(self.world.tables) < MOST_SEGMENTS
+
+    @precondition(can_grow)
+    @rule(expiration=st.sampled_from(["30d", "90m", "never"]), rows=ROWS)
+    def add_segment(self, expiration: str, rows: dict[str, int]) -> None:
+        self.count += 1
+        columns = ("user_account_id", "total") if self.count % 2 else ("user_account_id",)
+        name = f"s{self.count}"
+        self.world.define(name, *columns, expiration=expiration)
+        self.fill(name, rows)
+
+    def fill(self, name: str, rows: dict[str, int]) -> None:
+        bags = len(self.world.tables[name].columns) == 2
+        self.world.fill(name, [row if bags else row[:1] for row in rows.items()])
+
+    def pick(self, data: st.DataObject) -> str:
+        chosen: str = data.draw(st.sampled_from(sorted(self.world.tables)))
+        return chosen
+
+    @rule(data=st.data(), rows=ROWS)
+    def change_rows(self, data: st.DataObject, rows: dict[str, int]) -> None:
+        self.fill(self.pick(data), rows)
+
+    @rule(data=st.data(), expiration=st.sampled_from(["30d", "60d", "never"]))
+    def change_expiration(self, data: st.DataObject, expiration: str) -> None:
+        self.world.tables[self.pick(data)].keys["expiration"] = expiration
+
+    def can_shrink(self) -> bool:
+        return len(self.world.tables) > 1
+
+    @precondition(can_shrink)
+    @rule(data=st.data(), members=st.sampled_from(["delete", "keep", None]))
+    def drop_segment(self, data: st.DataObject, members: str | None) -> None:
+        name = self.pick(data)
+        self.world.drop(name, members)
+        if members == "delete":
+            self.deleted.add(name)
+
+    @rule(days=st.sampled_from([0.02, 1, 10, 25, 40]))
+    def let_time_pass(self, days: float) -> None:
+        self.world.advance(days=days)
+
+    # ---------------------------------------------------------------- what segsync does
+
+    @rule()
+    def plan(self) -> None:
+        for segment in self.world.plan(**self.options).segments:
+            segment.counts.check()
+
+    @rule()
+    def apply(self) -> None:
+        self.world.apply(**self.options)
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), fault=st.sampled_from(FAULTS),
+          times=st.sampled_from([1, 2, 50]))  # fmt: skip
+    def apply_over_a_bad_line(self, endpoint: str, fault: Any, times: int) -> None:
+        self.world.emulator.faults.add(endpoint, fault, times=times)
+        self.try_to_apply()
+
+    @rule(script=st.sampled_from(SCRIPTS))
+    def apply_on_a_strange_platform(self, script: ExecutionScript) -> None:
+        self.world.emulator.faults.add("upload", script)
+        self.try_to_apply()
+
+    def try_to_apply(self) -> None:
+        try:
+            self.world.apply(**self.options)
+        except DestinationError:
+            pass
+        finally:
+            self.world.emulator.faults.clear()
+
+    @rule(at=st.integers(1, 24))
+    def apply_and_be_killed(self, at: int) -> None:
+        apply_until_killed(self.world, at, **self.options)
+
+    @rule(names=SOME, operations=st.sampled_from([("UPDATE",), ("DELETE",), ("UPDATE", "DELETE")]))
+    def apply_and_be_refused(self, names: set[str], operations: tuple[str, ...]) -> None:
+        emulator = self.world.emulator
+        emulator.reject([emulator.account(name) for name in names], operations=operations)
+        self.world.apply(**self.options)
+        emulator.accept_all()
+
+    def may_be_nameless(self) -> bool:
+        return self.nameless < 2
+
+    @precondition(may_be_nameless)
+    @rule(names=SOME)
+    def apply_and_be_refused_without_a_name(self, names: set[str]) -> None:
+        self.nameless += 1
+        emulator = self.world.emulator
+        emulator.behave(error_file="text")
+        emulator.reject([emulator.account(name) for name in names])
+        report = self.world.apply(**self.options)
+        assert report.run is None or not report.run.outcome.given_up
+        emulator.accept_all()
+        emulator.behave(error_file="json_flat")
+
+    # ---------------------------------------------------------------- old copies
+
+    @rule()
+    def keep_a_copy(self) -> None:
+        if self.world.state.exists():
+            self.backup = self.world.state.read_bytes()
+
+    def has_a_copy(self) -> bool:
+        return self.backup is not None
+
+    @precondition(has_a_copy)
+    @rule()
+    def put_back_the_copy(self) -> None:
+        assert self.backup is not None
+        newest = self.world.state.read_bytes()
+        self.world.state.write_bytes(self.backup)
+        try:
+            self.world.apply(**self.options)
+        except StateStale:
+            self.world.state.write_bytes(newest)
+        else:
+            if self.world.state.read_bytes() == self.backup:
+                self.world.state.write_bytes(newest)
+
+    # ---------------------------------------------------------------- in the end
+
+    @rule()
+    def heal(self) -> None:
+        """All faults are over, and all pauses have passed: one apply must be enough."""
+        world = self.world
+        world.advance(days=8)
+        report = world.settle(applies=1, **self.options)
+        assert report.exit is Exit.DONE
+        self.nameless = 0
+        world.emulator.refused.clear()
+        assert_sound(world)
+        for name in self.deleted:
+            assert not world.members(name)
+            world.removed.pop(name, None)
+        assert not world.plan(**self.options).changes_something
+
+
+Story.TestCase.settings = settings(
+    max_examples=size(14, 2_000),
+    stateful_step_count=size(25, 100),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestStory = Story.TestCase
