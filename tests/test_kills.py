@@ -94,7 +94,7 @@ def test_an_apply_may_be_killed_at_any_system_call(
 @pytest.mark.timeout(600)
 def test_a_first_apply_may_be_killed_while_it_makes_the_state(tmp_path: Path) -> None:
     kills = 0
-    for call in ("fsync", "unlink", "link", "mkdir"):
+    for call in ("fsync", "unlink", "rename", "mkdir"):
         for number in count(1):
             kills += 1
             with World(tmp_path / f"{call}-{number}") as world:

@@ -67,7 +67,12 @@ def _read_header(path: Path) -> bytes:
 
 
 def create(path: Path, identity: Identity) -> None:
-    """Make a new state that appears whole or not at all. Raises StateError if one is there."""
+    """Make a new state that appears whole or not at all. Raises StateError if one is there.
+
+    The caller holds the lock: nobody else makes one at the same time.
+    """
+    if os.path.lexists(path):
+        raise StateError(f"the state {path} is there already", hint="move it away first")
     try:
         path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}{DRAFT}{secrets.token_hex(4)}")
@@ -75,10 +80,11 @@ def create(path: Path, identity: Identity) -> None:
         try:
             _initialise(draft, identity)
             _sync(draft)
-            os.link(draft, path)
+            draft.rename(path)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         _sync(path.parent)
+        _sync(path.parent.parent)
     except OSError as error:
         raise StateError(
             f"the state {path} cannot be created: {error.strerror}",
