@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
 
-from segsync.engine import Difference, Engine, EngineError, Example, Policy, Rows, SnapshotFacts
+from segsync.engine import (
+    Asked,
+    Difference,
+    Engine,
+    EngineError,
+    Example,
+    Policy,
+    Rows,
+    Snapshot,
+    SnapshotFacts,
+)
 from segsync.engine.desired import DesiredColumn
 from segsync.errors import SourceError
 from segsync.model import DAY_MS, NEVER, IdentifierKind, RemovedSegment, Segment
@@ -18,9 +27,6 @@ from segsync.progress import Progress
 from segsync.selection import Selected
 from segsync.source import Source
 from segsync.state import State, StateSegment
-
-if TYPE_CHECKING:
-    import pyarrow
 
 LAPSE_MARGIN_MS = DAY_MS
 SYMBOLS = {"add": "+", "update": "~", "renew": "↻", "remove": "-"}
@@ -33,7 +39,6 @@ class Circumstances:
     state: State
     engine: Engine
     progress: Progress
-    snapshots: Executor
     now_ms: int
     certain_after_ms: int
     check_digests: bool
@@ -46,20 +51,29 @@ class Circumstances:
 
 def compare_segment(around: Circumstances, selected: Selected, source: Source) -> SegmentPlan:
     """The plan of one segment of the spec. A failing query is this segment's error, not more."""
-    snapshot = around.snapshots.submit(_load_snapshot, around, selected.number, selected.known)
     segment = selected.segment
-    try:
-        rows = _load_desired(around, selected, source)
-    except SourceError as error:
-        snapshot.result()
-        return _failed(selected, str(error), error.hint)
-    difference = _compare(around, selected, snapshot)
+    with _reading_snapshot(around, selected.known) as snapshot:
+        try:
+            rows = _load_desired(around, selected, source)
+        except SourceError as error:
+            return _failed(selected, str(error), error.hint)
+        policy = _policy(
+            around,
+            segment.expiration_minutes,
+            known=selected.known,
+            renew_at=segment.renew_at,
+            reassert_minutes=segment.reassert_minutes,
+        )
+        number, known = selected.number, selected.known
+        difference, facts = _compare(
+            around, number, snapshot, Asked(policy, segment.on_conflict), known
+        )
     plan = SegmentPlan(
         name=segment.name,
         address=segment.address,
         number=selected.number,
         status=SegmentStatus.OK,
-        counts=_counts(rows, difference, snapshot.result()),
+        counts=_counts(rows, difference, facts),
         invalid_reasons=rows.invalid_reasons,
         rekeyed=difference.rekeyed,
         place=segment.place,
@@ -83,14 +97,14 @@ def compare_removed(
         keep=entry.members == "keep",
         place=entry.place,
     )
-    facts = _load_snapshot(around, known.number, known)
-    if plan.keep:
-        return replace(plan, counts=Counts(snapshot=facts.live))
-    policy = _policy(around, NEVER, known=known)
-    with ExitStack() as stack:
-        difference = around.engine.compare(
-            known.number, policy, "error", _rejects(around, known.number, stack)
-        )
+    with _reading_snapshot(around, known) as snapshot:
+        assert snapshot
+        if plan.keep:
+            facts = snapshot.drain()
+            _check_digest(around, known, facts)
+            return replace(plan, counts=Counts(snapshot=facts.live))
+        asked = Asked(_policy(around, NEVER, known=known), "error")
+        difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(0, {}, 0), difference, facts)
     found = around.engine.examples(known.number, around.samples)
     around.engine.release(known.number)
@@ -127,46 +141,48 @@ def _load_desired(around: Circumstances, selected: Selected, source: Source) -> 
     return rows
 
 
-def _load_snapshot(around: Circumstances, number: int, known: StateSegment | None) -> SnapshotFacts:
-    with ExitStack() as stack:
-        only = around.only_keyspaces.get(number)
-        members = stack.enter_context(around.state.members(number, only))
-        pending = (
-            stack.enter_context(around.state.pending(number)) if number in around.pending else None
-        )
-        try:
-            facts = around.engine.load_snapshot(number, members, only, pending, around.now_ms)
-        except EngineError as error:
-            around.state.raise_if_damage(error.message)
-            raise
-    if known and around.check_digests and facts.digest != known.digest:
-        raise around.state.damage(f"the members of {known.name} are not those that were written")
-    return facts
+@contextmanager
+def _reading_snapshot(
+    around: Circumstances, known: StateSegment | None
+) -> Iterator[Snapshot | None]:
+    """What the state has of a segment, read from now on; None where it has nothing."""
+    if known is None:
+        yield None
+        return
+    only = around.only_keyspaces.get(known.number)
+    members = partial(around.state.members, known.number, only)
+    with closing(around.engine.open_snapshot(members, only, around.now_ms)) as snapshot:
+        yield snapshot
 
 
 def _compare(
-    around: Circumstances, selected: Selected, snapshot: Future[SnapshotFacts]
-) -> Difference:
-    snapshot.result()
-    segment = selected.segment
-    policy = _policy(
-        around,
-        segment.expiration_minutes,
-        known=selected.known,
-        renew_at=segment.renew_at,
-        reassert_minutes=segment.reassert_minutes,
-    )
+    around: Circumstances,
+    number: int,
+    snapshot: Snapshot | None,
+    asked: Asked,
+    known: StateSegment | None,
+) -> tuple[Difference, SnapshotFacts]:
     with ExitStack() as stack:
-        rejects = _rejects(around, selected.number, stack)
-        return around.engine.compare(selected.number, policy, segment.on_conflict, rejects)
+        if number in around.pending:
+            pending = stack.enter_context(around.state.pending(number))
+            asked = replace(asked, pending=pending)
+        if number in around.rejected:
+            rejected = stack.enter_context(around.state.segment_rejects(number))
+            asked = replace(asked, rejected=rejected)
+        try:
+            difference = around.engine.compare(number, snapshot, asked)
+        except EngineError as error:
+            around.state.raise_if_damage(error.message)
+            raise
+    facts = snapshot.facts if snapshot else SnapshotFacts(0, 0, 0)
+    if known:
+        _check_digest(around, known, facts)
+    return difference, facts
 
 
-def _rejects(
-    around: Circumstances, number: int, stack: ExitStack
-) -> pyarrow.RecordBatchReader | None:
-    if number not in around.rejected:
-        return None
-    return stack.enter_context(around.state.segment_rejects(number))
+def _check_digest(around: Circumstances, known: StateSegment, facts: SnapshotFacts) -> None:
+    if around.check_digests and facts.digest != known.digest:
+        raise around.state.damage(f"the members of {known.name} are not those that were written")
 
 
 def _policy(

@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -71,8 +73,8 @@ def _hash_file(path: Path) -> str:
 
 def lineage_of(path: Path) -> str:
     """The lineage of the state that a plan was made for: a fresh state takes it over."""
-    with _opened(path) as archive:
-        return str(_read_plan(archive, path)["plan"]["lineage"])
+    with _unpacked(path) as (document, _):
+        return str(document["plan"]["lineage"])
 
 
 def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
@@ -80,12 +82,8 @@ def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
 
     Raises PlanFileError unless the plan can be carried out exactly as it was shown.
     """
-    with _opened(path) as archive, TemporaryDirectory(prefix="segsync-") as folder:
-        document = _read_plan(archive, path)
+    with _unpacked(path) as (document, commands):
         _check_fits(path, document, spec, state, engine)
-        commands = Path(folder) / COMMANDS
-        _extract(archive, commands)
-        _check_seal(path, archive, document, commands)
         plan = _plan_from(document["plan"])
         for number, kind, compartment, keyspace in document["keyspaces"]:
             engine.keyspaces.adopt(keyspace, (number, IdentifierKind(kind), compartment))
@@ -106,17 +104,36 @@ def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _unpacked(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """The plan's document, and the file of its commands, which goes with the context."""
+    with TemporaryDirectory(prefix="segsync-") as folder:
+        commands = Path(folder) / COMMANDS
+        text, seal = _extract(path, commands)
+        document = _parse(text, path)
+        if seal != _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands)):
+            raise _unusable(path, "it was edited")
+        yield document, commands
+
+
+def _extract(path: Path, commands: Path) -> tuple[bytes, str]:
+    """Write the commands to a file; returns the plan's text and the seal."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != sorted((PLAN, COMMANDS, SEAL)):
                 raise _unusable(path, "it is not a plan of segsync")
-            yield archive
+            if archive.getinfo(PLAN).file_size > LARGEST_PLAN:
+                raise _unusable(path, "it is too large")
+            with archive.open(COMMANDS) as packed, commands.open("wb") as file:
+                shutil.copyfileobj(packed, file, BLOCK)
+            return archive.read(PLAN), archive.read(SEAL).decode("ascii", "replace")
     except FileNotFoundError:
-        raise PlanFileError(f"there is no plan file {path}") from None
+        raise PlanFileError(
+            f"there is no plan file {path}", hint="make one with `segsync plan --out`"
+        ) from None
     except OSError as error:
         raise PlanFileError(f"the plan {path} cannot be read: {error.strerror}") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+        # What zipfile says of a file that is no archive, or a damaged one.
         raise _unusable(path, "it is cut, edited, or no plan of segsync") from None
 
 
@@ -127,32 +144,15 @@ def _unusable(path: Path, reason: str) -> PlanFileError:
     )
 
 
-def _read_plan(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    if archive.getinfo(PLAN).file_size > LARGEST_PLAN:
-        raise _unusable(path, "it is too large")
+def _parse(text: bytes, path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(archive.read(PLAN))
+        document = json.loads(text)
         version = document["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _unusable(path, "it is edited, or no plan of segsync") from None
     if version != VERSION:
         raise _unusable(path, f"it was made by another version of segsync (format {version})")
     return dict(document)
-
-
-def _extract(archive: zipfile.ZipFile, to: Path) -> None:
-    with archive.open(COMMANDS) as packed, to.open("wb") as file:
-        while block := packed.read(BLOCK):
-            file.write(block)
-
-
-def _check_seal(
-    path: Path, archive: zipfile.ZipFile, document: dict[str, Any], commands: Path
-) -> None:
-    text = archive.read(PLAN)
-    expected = _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands))
-    if archive.read(SEAL).decode("ascii", "replace") != expected or not document:
-        raise _unusable(path, "it was edited")
 
 
 def _check_fits(

@@ -114,7 +114,7 @@ class Planner:
     def _compare_all(self, selection: Selection) -> tuple[SegmentPlan, ...]:
         with Readers(self.spec, selection.segments, self.options.parallelism) as readers:
             whole = readers.snapshots.submit(self.state.check_whole)
-            around = self._circumstances(readers)
+            around = self._circumstances()
             try:
                 plans = readers.each(partial(compare_segment, around), _source_failed)
             except BaseException:
@@ -126,13 +126,12 @@ class Planner:
         found = (*plans, *removed, *(orphan(known) for known in selection.orphaned))
         return tuple(self._looked_up(segment) for segment in found)
 
-    def _circumstances(self, readers: Readers) -> Circumstances:
+    def _circumstances(self) -> Circumstances:
         state, engine = self.state, self.engine
         return Circumstances(
             state=state,
             engine=engine,
             progress=self.progress,
-            snapshots=readers.snapshots,
             now_ms=self.now_ms,
             certain_after_ms=LAPSE_MARGIN_MS + state.longest_run_ms(),
             check_digests=engine.digest_probe() == state.identity.digest_probe,

@@ -7,8 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from segsync import planfile
@@ -187,10 +188,9 @@ def _refresh_digests(state: State, engine: Engine) -> None:
     only_keyspaces = state.only_keyspaces()
     for segment in state.segments():
         only = only_keyspaces.get(segment.number)
-        with state.members(segment.number, only) as members:
-            facts = engine.load_snapshot(segment.number, members, only, None, 0)
-        digests[segment.number] = facts.digest
-        engine.release(segment.number)
+        members = partial(state.members, segment.number, only)
+        with closing(engine.open_snapshot(members, only, 0)) as snapshot:
+            digests[segment.number] = snapshot.drain().digest
     state.replace_digests(digests, probe)
 
 
@@ -348,9 +348,7 @@ def _executions_of(run: Run, sending: Sending, applying: Applying) -> dict[int, 
     recorded = {part.execution_id: part.number for part in sent if part.execution_id}
     if len(sent) == 1:
         return {sent[0].number: found}
-    return {
-        recorded[execution.id]: [execution] for execution in found if execution.id in recorded
-    }
+    return {recorded[execution.id]: [execution] for execution in found if execution.id in recorded}
 
 
 def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> list[Execution]:

@@ -210,8 +210,8 @@ def test_every_reading_request_tells_the_platforms_refusal(
     name: str, status: int, tmp_path: Path
 ) -> None:
     clock = FakeClock()
-    no = answer({"status": "error", "error": "no"}, status)
-    with RawServer(no) as server, fails(Refused) as caught:
+    no = answer({"status": "error", "error": "not for you"}, status)
+    with RawServer(no) as server, fails(Refused, "not for you") as caught:
         REQUESTS[name](destination(server.url, clock=clock), tmp_path)
     assert caught[0].status == status
     assert len(clock.slept) == (4 if status == 503 else 0)

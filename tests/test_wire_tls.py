@@ -10,12 +10,13 @@ from threading import Thread
 
 import pytest
 
+from segsync.deadline import Attempt, TimedTlsContext
 from segsync.errors import NotSent, OutcomeUnknown, UsageError
-from segsync.exchange import FileBody, Untrusted
+from segsync.exchange import FileBody, Limits, Untrusted
 from segsync.origin import check_destination
 from segsync.secret import Secret
 from tests.support.platform import TOKEN, asking, destination, fails, lasting, settings, wire
-from tests.support.raw_server import Conversation, RawServer, answer, dripping, head, raw
+from tests.support.raw_server import Conversation, RawServer, answer, cut, dripping, head, raw
 from tests.support.tls import Authority
 
 
@@ -96,6 +97,14 @@ def test_tls_before_1_2_is_not_spoken(authority: Authority, trusted: Path) -> No
     with RawServer(answer(b"{}"), tls=old) as server, fails(NotSent):
         wire(server.url, ca_file=trusted).exchange(asking())
     assert server.requests == []
+
+
+def test_tls_1_2_is_the_least_whatever_openssl_would_allow() -> None:
+    context = TimedTlsContext.strict(Attempt(connect_seconds=1, stall_seconds=1))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.get_ca_certs() == []
 
 
 def test_a_server_without_tls_gets_no_request(trusted: Path) -> None:
@@ -183,6 +192,30 @@ def test_a_proxy_that_is_not_there_sends_nothing(trusted: Path) -> None:
     with fails(NotSent, "through destination.proxy: Connection refused"):
         line = wire("https://127.0.0.1:1", ca_file=trusted, proxy=Secret(proxy.url))
         line.exchange(asking())
+
+
+def test_what_a_proxy_breaks_off_is_unknown() -> None:
+    with RawServer(cut(1, how="reset")) as proxy, fails(OutcomeUnknown):
+        wire("http://127.0.0.1:1", proxy=Secret(proxy.url)).exchange(asking())
+    assert len(proxy.requests) == 1
+
+
+def test_a_slow_answer_through_a_proxy_is_cut_at_the_deadline() -> None:
+    slow = dripping(head(length=1000) + b"x" * 1000, 0.02)
+    with RawServer(slow) as proxy, lasting(0.6), fails(OutcomeUnknown, "within 0.6 s"):
+        wire("http://127.0.0.1:1", proxy=Secret(proxy.url)).exchange(asking(seconds=0.6))
+
+
+def test_a_tunnel_and_its_handshake_share_the_connect_timeout(trusted: Path) -> None:
+    def slow_tunnel(talk: Conversation) -> None:
+        talk.stopped.wait(0.8)
+        talk.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        talk.stopped.wait(10)
+
+    limits = Limits(connect_seconds=1.0)
+    with RawServer(slow_tunnel) as proxy, lasting(1.0), fails(NotSent, "timed out"):
+        line = wire("https://127.0.0.1:1", ca_file=trusted, proxy=Secret(proxy.url), limits=limits)
+        line.exchange(asking(seconds=20))
 
 
 # Settings

@@ -14,7 +14,7 @@ from segsync.errors import UsageError
 Format = Literal["text", "json"]
 PlanFormat = Literal["text", "json", "markdown", "html"]
 MOST_PARALLEL = 64
-_MEMORY = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
+_MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 File = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 from segsync.engine.engine import Engine
 from segsync.engine.facts import (
     PART_LIMIT,
+    Asked,
     Difference,
     Example,
     Layout,
@@ -13,9 +14,11 @@ from segsync.engine.facts import (
 )
 from segsync.engine.keyspaces import Keyspaces, Place
 from segsync.engine.session import EngineError
+from segsync.engine.snapshot import Snapshot
 
 __all__ = [
     "PART_LIMIT",
+    "Asked",
     "Difference",
     "Engine",
     "EngineError",
@@ -25,6 +28,7 @@ __all__ = [
     "Place",
     "Policy",
     "Rows",
+    "Snapshot",
     "SnapshotFacts",
     "Target",
 ]

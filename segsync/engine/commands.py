@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsync.engine.compare import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS, digest_sql
+from segsync.engine.compare import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS
 from segsync.engine.facts import Layout, Target
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Cursor, quoted
+from segsync.engine.snapshot import digest_sql
 from segsync.model import MINUTE_MS, NEVER, IdentifierKind, LineRange, Part
 
 CSV_FIELDS = (
@@ -27,14 +28,11 @@ CSV_FIELDS = (
 )
 CSV_HEADER = ",".join(CSV_FIELDS) + "\r\n"
 
-_COLUMNS = (
-    "keyspace, identifier, change, retry, fingerprint, row_expires, data_bag, confirmed, "
-    "old_expires, old_digest"
-)
+_COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
 _NO_CHANGES = (
     "SELECT 1::UTINYINT AS adding_step, 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
-    "0::UTINYINT AS change, false AS retry, 0::BIGINT AS fingerprint, 0::BIGINT AS row_expires, "
-    "'' AS data_bag, false AS confirmed, 0::BIGINT AS old_expires, 0::BIGINT AS old_digest LIMIT 0"
+    "0::UTINYINT AS change, 0::BIGINT AS fingerprint, 0::BIGINT AS row_expires, "
+    "'' AS data_bag, 0::BIGINT AS old_digest LIMIT 0"
 )
 
 
@@ -54,7 +52,7 @@ def arrange(
     keyspaces: Keyspaces,
     layout: Layout,
 ) -> tuple[Part, ...]:
-    """Fill the table commands: every change of the targets, numbered in the order of sending.
+    """Fill the view commands: every change of the targets, numbered in the order of sending.
 
     Removals that must be finished before a person is added again under another identifier come in
     step 1, all that must wait for them in step 2; forgotten members come last, outside any part.
@@ -68,8 +66,7 @@ def arrange(
     )
     step = f"CASE WHEN change = {FORGET} THEN 3 WHEN change = {REMOVE} THEN 1 ELSE adding_step END"
     cursor.execute(
-        f"CREATE TABLE commands AS SELECT row_number() OVER () AS line, * FROM "
-        f"(SELECT {step} AS step, p.place, c.* EXCLUDE (adding_step) "
+        f"CREATE TABLE ordered AS (SELECT {step} AS step, p.place, c.* EXCLUDE (adding_step) "
         f"FROM ({union or _NO_CHANGES}) c JOIN places p USING (keyspace) "
         "ORDER BY step, segment, keyspace, identifier)"
     )
@@ -83,10 +80,11 @@ def restore(
     keyspaces: Keyspaces,
     layout: Layout,
 ) -> tuple[Part, ...]:
-    """Fill the table commands from a saved plan's file."""
+    """Fill the view commands from a saved plan's file."""
     places = store_places(cursor, targets, keyspaces)
     cursor.execute(
-        f"CREATE TABLE commands AS SELECT * FROM read_parquet({quoted(str(path))}) ORDER BY line"
+        "CREATE TABLE ordered AS SELECT * EXCLUDE (line) "
+        f"FROM read_parquet({quoted(str(path))}) ORDER BY line"
     )
     return _view_lines(cursor, places, layout)
 
@@ -143,6 +141,7 @@ def _duration_sql(places: Sequence[Place], now_ms: int) -> str:
 
 
 def _view_lines(cursor: Cursor, places: Sequence[Place], layout: Layout) -> tuple[Part, ...]:
+    cursor.execute("CREATE VIEW commands AS SELECT rowid + 1 AS line, * FROM ordered")
     text = (_ndjson_sql if layout.wire == "ndjson" else _csv_sql)(places, layout.now_ms)
     cursor.execute(
         f"CREATE VIEW lines AS SELECT c.line, c.step, {text} AS text FROM commands c "
@@ -269,7 +268,7 @@ def ranges(cursor: Cursor) -> tuple[LineRange, ...]:
 
 
 def lines_sql(first: int, last: int) -> str:
-    """The text of these lines, in the order of the table commands; each ends with its line end."""
+    """The text of these lines, in the order of the view commands; each ends with its line end."""
     return f"SELECT text FROM lines WHERE line BETWEEN {first} AND {last}"
 
 

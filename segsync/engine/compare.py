@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segsync.engine.desired import Shape, fingerprint_sql
-from segsync.engine.facts import Difference, Policy, SnapshotFacts
+from segsync.engine.facts import Asked, Difference, Policy
 from segsync.engine.session import Cursor
+from segsync.engine.snapshot import NO_MEMBERS, Snapshot, digest_sql, members_sql
 from segsync.model import DAY_MS, MINUTE_MS, NEVER
 
 if TYPE_CHECKING:
@@ -19,67 +20,12 @@ SPREAD = 1.5
 """The upper bound of the renewal share, as a multiple of the lower one."""
 
 
-def digest_sql(keyspace: str, identifier: str, fingerprint: str, expires_at: str) -> str:
-    """32 bits of the engine's own hash: additive over rows, for finding damage, not to compare."""
-    return (
-        f"(hash({keyspace}::BIGINT, {identifier}, {fingerprint}::BIGINT, {expires_at}::BIGINT) "
-        "& 4294967295)::BIGINT"
-    )
-
-
-def load_snapshot(
-    cursor: Cursor,
-    number: int,
-    members: pyarrow.RecordBatchReader,
-    keyspace: int | None,
-    pending: pyarrow.RecordBatchReader | None,
-) -> None:
-    """Fill snapshot_<number>; a member of unknown outcome that was never confirmed has no
-    fingerprint, so that it differs from whatever is desired.
-
-    `keyspace` is that of all members, where they do not bring their own.
-    """
-    select = (
-        f"SELECT ({keyspace or 'keyspace'})::BIGINT AS keyspace, "
-        "identifier::VARCHAR AS identifier, "
-        "fingerprint::BIGINT AS fingerprint, expires_at::BIGINT AS expires_at FROM members"
-    )
-    with cursor.reading("members", members):
-        if pending is None:
-            cursor.execute(
-                f"CREATE TABLE snapshot_{number} AS SELECT *, false AS pending FROM ({select})"
-            )
-            return
-        with cursor.reading("pending", pending):
-            cursor.execute(
-                f"CREATE TABLE snapshot_{number} AS SELECT "
-                "coalesce(m.keyspace, p.keyspace::BIGINT) AS keyspace, "
-                "coalesce(m.identifier, p.identifier::VARCHAR) AS identifier, "
-                "m.fingerprint, coalesce(m.expires_at, 0) AS expires_at, "
-                "p.keyspace IS NOT NULL AS pending "
-                f"FROM ({select}) m FULL JOIN pending p "
-                "ON m.keyspace = p.keyspace::BIGINT AND m.identifier = p.identifier::VARCHAR"
-            )
-
-
-def snapshot_facts(cursor: Cursor, number: int, now_ms: int) -> SnapshotFacts:
-    """The digest of a loaded snapshot, and how many of its members have not lapsed."""
-    digest_of_row = digest_sql("keyspace", "identifier", "fingerprint", "expires_at")
-    digest, live = cursor.row(
-        f"SELECT coalesce(sum({digest_of_row}), 0)::BIGINT, "
-        f"count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}) "
-        f"FROM snapshot_{number} WHERE fingerprint IS NOT NULL"
-    )
-    return SnapshotFacts(int(digest), int(live))
-
-
 def compare(
     cursor: Cursor,
     number: int,
     shape: Shape | None,
-    policy: Policy,
-    on_conflict: str,
-    rejects: pyarrow.RecordBatchReader | None,
+    snapshot: Snapshot | None,
+    asked: Asked,
 ) -> Difference:
     """Fill changed_<number>: one row for each member that needs a command or is to be forgotten.
 
@@ -89,14 +35,19 @@ def compare(
     if shape is None:
         shape = Shape("0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
         cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR, fingerprint BIGINT)")
+    if asked.pending is not None:
+        _load_pending(cursor, number, asked.pending)
+    policy = asked.policy
+    join = _join_sql(number, shape, policy, snapshot, pending=asked.pending is not None)
     rows = _count(cursor, f"desired_{number}")
-    _fill_changed(cursor, number, shape, policy)
+    _fill_changed(cursor, join, snapshot)
     duplicates = conflicts = 0
-    if _has_duplicates(cursor, number, rows):
-        conflicts = _deduplicate(cursor, number, shape, on_conflict)
+    if _has_duplicates(cursor, number, rows, snapshot.facts.members if snapshot else 0):
+        conflicts = _deduplicate(cursor, number, shape, asked.on_conflict)
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
-        _fill_changed(cursor, number, shape, policy)
+        _fill_changed(cursor, join, snapshot)
+    rejects = asked.rejected
     deferred = 0 if rejects is None else _defer_rejected(cursor, number, rejects, policy.now_ms)
     counts = _count_changes(cursor, number, policy.now_ms)
     return Difference(
@@ -113,12 +64,56 @@ def _count(cursor: Cursor, table: str) -> int:
     return int(cursor.row(f"SELECT count(*) FROM {table}")[0])
 
 
-def _fill_changed(cursor: Cursor, number: int, shape: Shape, policy: Policy) -> None:
-    """The join. Texts and hashes are made after the filter: for changed members only."""
+def _load_pending(cursor: Cursor, number: int, pending: pyarrow.RecordBatchReader) -> None:
+    with cursor.reading("pending", pending):
+        cursor.execute(
+            f"CREATE TABLE pending_{number} AS SELECT keyspace::BIGINT AS keyspace, "
+            "identifier::VARCHAR AS identifier FROM pending"
+        )
+
+
+def _snapshot_sql(number: int, snapshot: Snapshot | None, *, pending: bool) -> str:
+    """A member of unknown outcome that was never confirmed has no fingerprint, so that it differs
+    from whatever is desired."""
+    if snapshot is None:
+        return f"SELECT *, false AS pending FROM ({NO_MEMBERS})"
+    members = members_sql(snapshot.keyspace)
+    if not pending:
+        return f"SELECT *, false AS pending FROM ({members})"
+    return (
+        "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
+        "coalesce(m.identifier, p.identifier) AS identifier, "
+        "m.fingerprint, coalesce(m.expires_at, 0) AS expires_at, p.keyspace IS NOT NULL AS pending "
+        f"FROM ({members}) m FULL JOIN pending_{number} p "
+        "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
+    )
+
+
+def _fill_changed(cursor: Cursor, join: str, snapshot: Snapshot | None) -> None:
+    if snapshot is None:
+        cursor.execute(join)
+        return
+    with snapshot.stream() as members, cursor.reading("members", members):
+        cursor.execute(join)
+
+
+def _join_sql(
+    number: int, shape: Shape, policy: Policy, snapshot: Snapshot | None, *, pending: bool
+) -> str:
+    """The join. Texts and hashes are made after the filter: for changed members only.
+
+    The right side is held in memory (see session.py), the left one streams by.
+    """
     old = digest_sql("s.keyspace", "s.identifier", "s.fingerprint", "s.expires_at")
     change = _change_sql(shape, policy)
-    cursor.execute(
-        f"""CREATE TABLE changed_{number} AS SELECT
+    source = f"({_snapshot_sql(number, snapshot, pending=pending)}) s"
+    on_keyspace = f"{shape.keyspace_sql} = s.keyspace AND"
+    if snapshot and f"{snapshot.keyspace}::BIGINT" == shape.keyspace_sql:
+        on_keyspace = ""
+    sides = f"{source} FULL JOIN desired_{number} d"
+    if snapshot is None:
+        sides = f"desired_{number} d LEFT JOIN {source}"
+    return f"""CREATE TABLE changed_{number} AS SELECT
             coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
             coalesce(s.identifier, d.identifier) AS identifier,
             {change} AS change, coalesce(s.pending, false) AS retry, d.fingerprint AS fingerprint,
@@ -127,10 +122,8 @@ def _fill_changed(cursor: Cursor, number: int, shape: Shape, policy: Policy) -> 
             s.fingerprint IS NOT NULL AS confirmed, s.keyspace IS NOT NULL AS matched,
             coalesce(s.expires_at, 0) AS old_expires,
             CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
-        FROM desired_{number} d FULL JOIN snapshot_{number} s
-        ON {shape.keyspace_sql} = s.keyspace AND d.identifier = s.identifier
+        FROM {sides} ON {on_keyspace} d.identifier = s.identifier
         WHERE {change} <> 0"""
-    )
 
 
 def _change_sql(shape: Shape, policy: Policy) -> str:
@@ -181,16 +174,19 @@ def _reassert_sql(policy: Policy) -> str:
     )
 
 
-def _has_duplicates(cursor: Cursor, number: int, rows: int) -> bool:
-    snapshot = _count(cursor, f"snapshot_{number}")
-    added, snapshot_only = cursor.row(
+def _has_duplicates(cursor: Cursor, number: int, rows: int, members: int) -> bool:
+    added, snapshot_only, unconfirmed = cursor.row(
         f"""SELECT count(*) FILTER (WHERE NOT matched),
-            count(*) FILTER (WHERE matched AND fingerprint IS NULL)
+            count(*) FILTER (WHERE matched AND fingerprint IS NULL),
+            count(DISTINCT (keyspace, identifier)) FILTER (WHERE matched AND NOT confirmed)
         FROM changed_{number}"""
     )
-    if rows - added != snapshot - snapshot_only:
+    if rows - added != members + unconfirmed - snapshot_only:
         return True
-    distinct = f"SELECT keyspace, identifier FROM changed_{number} WHERE NOT matched GROUP BY ALL"
+    # Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
+    distinct = (
+        f"SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched GROUP BY h"
+    )
     return bool(added != _count(cursor, f"({distinct})"))
 
 

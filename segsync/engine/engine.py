@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from segsync.engine import commands, compare, desired, examples, rejects
 from segsync.engine.desired import DesiredColumn, Shape
 from segsync.engine.facts import (
+    Asked,
     Difference,
     Example,
     Layout,
-    Policy,
     Rows,
-    SnapshotFacts,
     Target,
 )
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Session, quoted
+from segsync.engine.snapshot import AHEAD_BYTES, Members, Room, Snapshot, digest_sql
 from segsync.model import LineRange, Part, Segment
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ class Engine:
     """
 
     def __init__(self, keyspaces: Keyspaces, memory_limit: str = "1GB") -> None:
-        self._session = Session(memory_limit)
+        self._session = Session(memory_limit, beside=AHEAD_BYTES)
         self._shapes: dict[int, Shape] = {}
+        self._room = Room()
         self._lock = Lock()
         self.keyspaces = keyspaces
 
@@ -53,7 +54,7 @@ class Engine:
     def digest_probe(self) -> int:
         """The digest of a fixed value: another one means that digests cannot be compared."""
         with self._session.cursor() as cursor:
-            sql = compare.digest_sql("1", "'segsync'", "2", "3")
+            sql = digest_sql("1", "'segsync'", "2", "3")
             return int(cursor.row(f"SELECT {sql}")[0])
 
     def load_desired(
@@ -73,39 +74,23 @@ class Engine:
             self._shapes[number] = shape
         return rows
 
-    def load_snapshot(
-        self,
-        number: int,
-        members: pyarrow.RecordBatchReader,
-        keyspace: int | None,
-        pending: pyarrow.RecordBatchReader | None,
-        now_ms: int,
-    ) -> SnapshotFacts:
-        """Read a segment's confirmed members, and those of unknown outcome.
+    def open_snapshot(self, members: Members, keyspace: int | None, now_ms: int) -> Snapshot:
+        """A segment's confirmed members, which are read from now on; to be closed.
 
         `keyspace` is that of all members, where they do not bring their own.
         """
-        with self._session.cursor() as cursor:
-            compare.load_snapshot(cursor, number, members, keyspace, pending)
-            return compare.snapshot_facts(cursor, number, now_ms)
+        return Snapshot(self._session.cursor, members, keyspace, now_ms, self._room)
 
-    def compare(
-        self,
-        number: int,
-        policy: Policy,
-        on_conflict: str,
-        rejected: pyarrow.RecordBatchReader | None,
-    ) -> Difference:
+    def compare(self, number: int, snapshot: Snapshot | None, asked: Asked) -> Difference:
         """Find the changes of a segment; without desired members all of its snapshot goes."""
         with self._session.cursor() as cursor:
-            shape = self._shapes.get(number)
-            return compare.compare(cursor, number, shape, policy, on_conflict, rejected)
+            return compare.compare(cursor, number, self._shapes.get(number), snapshot, asked)
 
     def release(self, number: int) -> None:
         """Give back what was only needed to find a segment's changes."""
         with self._session.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS desired_{number}")
-            cursor.execute(f"DROP TABLE IF EXISTS snapshot_{number}")
+            cursor.execute(f"DROP TABLE IF EXISTS pending_{number}")
 
     def examples(self, number: int, limit: int) -> list[Example]:
         """Up to `limit` members of each kind of change."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from segsync.model import Address, IdentifierKind
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PART_LIMIT = 100_000_000
 """Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
@@ -31,10 +34,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """What was read of a segment's snapshot: its digest, and its members that have not lapsed."""
+    """What was read of a segment's snapshot: its digest, its members that have not lapsed, all."""
 
     digest: int
     live: int
+    members: int
+
+    def __add__(self, other: SnapshotFacts) -> SnapshotFacts:
+        """Both together: a digest is a sum."""
+        return SnapshotFacts(
+            self.digest + other.digest, self.live + other.live, self.members + other.members
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,17 @@ class Policy:
     renew_at: float
     reassert_minutes: int
     reasserted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a segment is compared. `pending` are its members of unknown outcome (keyspace,
+    identifier), `rejected` its rejects, where it has some."""
+
+    policy: Policy
+    on_conflict: str
+    pending: pyarrow.RecordBatchReader | None = None
+    rejected: pyarrow.RecordBatchReader | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +17,34 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 
 
+UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", re.IGNORECASE)
+
+
+def size_of(text: str) -> int:
+    """Bytes of a text such as 500MB or 1.5GiB. Raises UsageError."""
+    found = _SIZE.fullmatch(text)
+    if not found or not float(found[1]):
+        raise UsageError(f"the memory limit {text!r} is not a size", hint="write it like 500MB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** UNITS[found[2].upper()])
+
+
 class EngineError(SegsyncError):
     """The engine could not do its work: memory, disk, or a stream that failed."""
 
 
 class Session:
-    """One in-memory DuckDB that spills to a private folder above `memory_limit` (such as 1GB)."""
+    """One in-memory DuckDB that spills to a private folder above `memory_limit` (such as 1GB).
 
-    def __init__(self, memory_limit: str) -> None:
+    `beside` are bytes of that limit which somebody else holds.
+    """
+
+    def __init__(self, memory_limit: str, beside: int = 0) -> None:
         import duckdb
+
+        size = size_of(memory_limit)
+        own = max(size - beside, size // 2)
 
         self._folder = tempfile.TemporaryDirectory(prefix="segsync-")
         self._error = duckdb.Error
@@ -32,10 +52,13 @@ class Session:
             self._connection = duckdb.connect(
                 ":memory:",
                 config={
-                    "memory_limit": memory_limit,
+                    "memory_limit": f"{own}B",
                     "temp_directory": self._folder.name,
                     "preserve_insertion_order": True,
                     "arrow_large_buffer_size": True,
+                    # A join holds its right side in memory, as it is written: DuckDB does not know
+                    # how long a stream is, and would hold that.
+                    "disabled_optimizers": "build_side_probe_side",
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                 },

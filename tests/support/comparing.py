@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from segsync.engine import Difference, Engine, Keyspaces, Layout, Policy, Rows, Target
+from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Policy, Rows, Target
 from segsync.engine.desired import DesiredColumn
 from segsync.model import DAY_MS, NEVER, Address, IdentifierKind, Part, Segment
 
@@ -113,15 +113,19 @@ class Bench:
             desired_stream(rows, columns),
             under.now_ms,
         )
-        facts = self.engine.load_snapshot(
-            number,
-            snapshot_stream(snapshot or {}, first),
-            None,
-            pending_stream(pending, first),
-            under.now_ms,
+        asked = Asked(
+            under,
+            chosen.on_conflict,
+            pending_stream(pending, first) if pending else None,
+            reject_stream(rejects, first) if rejects else None,
         )
-        refused = reject_stream(rejects, first) if rejects else None
-        difference = self.engine.compare(number, under, chosen.on_conflict, refused)
+        with closing(
+            self.engine.open_snapshot(
+                lambda: nullcontext(snapshot_stream(snapshot or {}, first)), None, under.now_ms
+            )
+        ) as read:
+            difference = self.engine.compare(number, read, asked)
+        facts = read.facts
         return Compared(number, loaded, difference, facts.digest, facts.live)
 
     def arrange(self, wire: Any = "ndjson", part_limit: int = 10**8) -> tuple[Part, ...]:

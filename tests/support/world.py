@@ -12,11 +12,12 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
-from segsync import reconcile
+from segsync import planfile, reconcile
 from segsync.destination import Destination
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 from segsync.emulator.people import Identifier
@@ -31,7 +32,7 @@ from segsync.reconcile import Applying
 from segsync.report import Report
 from segsync.sending import Timing
 from segsync.spec import load_spec
-from segsync.state import PartStatus, RunStatus, hold, open_state
+from segsync.state import PartStatus, RunStatus, State, hold, open_state
 
 TOKEN = "canary-token-5f3a9c"
 START_MS = 1_790_000_000_000
@@ -183,7 +184,9 @@ class World:
     def spec(self) -> Spec:
         """The spec, written and loaded anew."""
         path = self.folder / "segments.yaml"
-        path.write_text(json.dumps(self._document(), ensure_ascii=False))
+        draft = path.with_suffix(f".{get_ident()}")
+        draft.write_text(json.dumps(self._document(), ensure_ascii=False))
+        draft.replace(path)
         return load_spec(path, {"TOKEN": TOKEN})
 
     def _document(self) -> dict[str, Any]:
@@ -229,21 +232,35 @@ class World:
     ) -> Report:
         """One apply, as the command line does it. `options` are those of a plan."""
         spec = self.spec
+        with self._applying(spec) as (state, applying):
+            applying = replace(applying, confirm=confirm, assume_finished=assume_finished)
+            return reconcile.apply(spec, state, PlanOptions(**options), applying)
+
+    def save(self, path: Path, **options: Any) -> Plan:
+        """A plan, saved to a file."""
+        with self.planned(**options) as planned:
+            planfile.save(planned, path)
+            return planned.plan
+
+    def apply_saved(self, path: Path) -> Report:
+        """One apply of a saved plan, as the command line does it."""
+        spec = self.spec
+        with self._applying(spec, planfile.lineage_of(path)) as (state, applying):
+            return reconcile.apply_saved(spec, state, path, PlanOptions(), applying)
+
+    @contextmanager
+    def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[State, Applying]]:
         with (
             hold(spec.state, "apply"),
-            reconcile.writing_state(spec) as state,
+            reconcile.writing_state(spec, lineage) as state,
             self.connected(spec) as destination,
         ):
             self.lineage = self.lineage or state.identity.lineage
-            applying = Applying(
-                self.wrap(destination),
-                self.clock,
-                confirm,
-                self.said,
-                self.timing,
-                assume_finished=assume_finished,
+            wrapped = self.wrap(destination)
+            yield (
+                state,
+                Applying(wrapped, self.clock, lambda _plan: True, self.said, self.timing),
             )
-            return reconcile.apply(spec, state, PlanOptions(**options), applying)
 
     def connected(self, spec: Spec) -> AbstractContextManager[Mediarithmics]:
         """The platform as segsync sees it."""

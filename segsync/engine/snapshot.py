@@ -1,0 +1,202 @@
+"""A segment's snapshot on its way into the join: read ahead in a thread, never kept as a whole."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from segsync.engine.facts import SnapshotFacts
+from segsync.engine.session import Cursor, EngineError
+from segsync.errors import SegsyncError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Members = Callable[[], AbstractContextManager["pyarrow.RecordBatchReader"]]
+"""Opens the confirmed members of a segment: identifier, fingerprint, expires_at, and keyspace
+where they have several."""
+
+AHEAD_BYTES = 128_000_000
+"""What may wait in memory for the join, of all snapshots together."""
+
+
+def digest_sql(keyspace: str, identifier: str, fingerprint: str, expires_at: str) -> str:
+    """32 bits of the engine's own hash: additive over rows, for finding damage, not to compare."""
+    return (
+        f"(hash({keyspace}::BIGINT, {identifier}, {fingerprint}::BIGINT, {expires_at}::BIGINT) "
+        "& 4294967295)::BIGINT"
+    )
+
+
+def members_sql(keyspace: int | None) -> str:
+    """The columns of a batch of members, which is called `members`."""
+    return (
+        f"SELECT ({keyspace or 'keyspace'})::BIGINT AS keyspace, "
+        "identifier::VARCHAR AS identifier, fingerprint::BIGINT AS fingerprint, "
+        "expires_at::BIGINT AS expires_at FROM members"
+    )
+
+
+NO_MEMBERS = (
+    "SELECT 0::BIGINT AS keyspace, '' AS identifier, 0::BIGINT AS fingerprint, "
+    "0::BIGINT AS expires_at WHERE false"
+)
+
+
+class Room:
+    """Bytes that may be held, shared by several holders; each may always hold one batch."""
+
+    def __init__(self, size: int = AHEAD_BYTES) -> None:
+        self.changed = threading.Condition()
+        self._left = size
+
+    def has(self, size: int) -> bool:
+        """Whether there is so much left. Under the lock of `changed`."""
+        return size <= self._left
+
+    def take(self, size: int) -> None:
+        """Use it. Under the lock of `changed`."""
+        self._left -= size
+
+    def give(self, size: int) -> None:
+        """Give it back. Under the lock of `changed`."""
+        self._left += size
+        self.changed.notify_all()
+
+
+class Snapshot:
+    """Reads a segment's members from the moment it is made; the join takes them batch by batch.
+
+    `keyspace` is that of all members, where they do not bring their own. Close it in any case.
+    """
+
+    def __init__(
+        self, cursor: Callable[[], Cursor], members: Members, keyspace: int | None, now_ms: int,
+        room: Room,
+    ) -> None:  # fmt: skip
+        self.keyspace = keyspace
+        self._cursor = cursor
+        self._members = members
+        digest = digest_sql("keyspace", "identifier", "fingerprint", "expires_at")
+        self._facts_sql = (
+            f"SELECT coalesce(sum({digest}), 0)::BIGINT, "
+            f"count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}), count(*) "
+            f"FROM ({members_sql(keyspace)})"
+        )
+        self._room = room
+        self._start()
+
+    def _start(self) -> None:
+        self._facts = SnapshotFacts(0, 0, 0)
+        self._schema: pyarrow.Schema | None = None
+        self._waiting: deque[pyarrow.RecordBatch] = deque()
+        self._failure: Exception | None = None
+        self._finished = self._closed = False
+        self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
+        self._thread.start()
+
+    @property
+    def facts(self) -> SnapshotFacts:
+        """What was read; after the stream's end."""
+        assert self._finished
+        return self._facts
+
+    @contextmanager
+    def stream(self) -> Iterator[pyarrow.RecordBatchReader]:
+        """All members; a second time they are read from the state once more."""
+        import pyarrow
+
+        if self._closed:
+            self._start()
+        try:
+            yield pyarrow.RecordBatchReader.from_batches(self._columns(), self._batches())
+        except EngineError:
+            self._raise_failure()
+            raise
+        finally:
+            self.close()
+
+    def drain(self) -> SnapshotFacts:
+        """Read to the end, for the facts alone."""
+        with self.stream() as reader:
+            for _ in reader:
+                pass
+            self._raise_failure()
+        return self.facts
+
+    def close(self) -> None:
+        """Stop reading."""
+        with self._room.changed:
+            self._closed = True
+            while self._waiting:
+                self._room.give(self._waiting.popleft().nbytes)
+            self._room.changed.notify_all()
+        self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if isinstance(self._failure, SegsyncError):
+            raise self._failure
+        if self._failure:
+            raise EngineError(f"the members could not be read: {self._failure}") from None
+
+    def _columns(self) -> pyarrow.Schema:
+        with self._room.changed:
+            self._room.changed.wait_for(lambda: self._schema or self._failure)
+        self._raise_failure()
+        return self._schema
+
+    def _batches(self) -> Iterator[pyarrow.RecordBatch]:
+        while True:
+            with self._room.changed:
+                self._room.changed.wait_for(
+                    lambda: self._waiting or self._finished or self._failure
+                )
+                if not self._waiting:
+                    if self._failure:
+                        raise self._failure
+                    return
+                batch = self._waiting.popleft()
+                self._room.give(batch.nbytes)
+            yield batch
+
+    def _run(self) -> None:
+        try:
+            with self._cursor() as cursor, self._members() as reader:
+                with self._room.changed:
+                    self._schema = reader.schema
+                    self._room.changed.notify_all()
+                for batch in reader:
+                    self._facts += self._look(cursor, batch)
+                    if not self._put(batch):
+                        return
+            self._end(None)
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, failure: Exception | None) -> None:
+        with self._room.changed:
+            self._finished, self._failure = failure is None, failure
+            self._room.changed.notify_all()
+
+    def _put(self, batch: pyarrow.RecordBatch) -> bool:
+        size = batch.nbytes
+        with self._room.changed:
+            self._room.changed.wait_for(
+                lambda: self._closed or not self._waiting or self._room.has(size)
+            )
+            if self._closed:
+                return False
+            self._room.take(size)
+            self._waiting.append(batch)
+            self._room.changed.notify_all()
+            return True
+
+    def _look(self, cursor: Cursor, batch: pyarrow.RecordBatch) -> SnapshotFacts:
+        import pyarrow
+
+        reader = pyarrow.RecordBatchReader.from_batches(batch.schema, [batch])
+        with cursor.reading("members", reader):
+            return SnapshotFacts(*map(int, cursor.row(self._facts_sql)))

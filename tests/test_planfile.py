@@ -1,0 +1,231 @@
+"""A saved plan is carried out exactly as it was shown, once, or it is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync import planfile
+from segsync.engine import Engine, Keyspaces
+from segsync.errors import PlanFileError, StateError, StateStale
+from segsync.reconcile import writing_state
+from segsync.report import Exit
+from tests.support.crash import apply_until_killed
+from tests.support.world import World, assert_sound
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path / "world") as made:
+        yield made
+
+
+@pytest.fixture
+def saved(tmp_path: Path, world: World) -> Path:
+    """A plan with changes of all kinds, for a state at serial 1."""
+    world.define("vip", "user_account_id", "total", rows=[("a", 1), ("b", 1), ("c", 1)])
+    world.define("mail", "email_hash", rows=["h1", "h2"], expiration="30d")
+    world.apply()
+    world.fill("vip", [("a", 1), ("b", 2), ("d", 1)])
+    world.fill("mail", ["h1", "h2", "h3"])
+    world.advance(days=20)
+    path = tmp_path / "plan"
+    world.save(path)
+    return path
+
+
+def refusal(world: World, path: Path) -> PlanFileError:
+    """The plan is refused with a reason and a hint, and nothing is sent or changed."""
+    uploads, before = len(world.uploads), world.state.read_bytes()
+    with pytest.raises(PlanFileError) as caught:
+        world.apply_saved(path)
+    assert str(path) in caught.value.message
+    assert len(world.uploads) == uploads
+    assert world.state.read_bytes() == before
+    return caught.value
+
+
+def test_what_was_shown_is_what_is_sent(world: World, saved: Path) -> None:
+    with world.planned() as planned, zipfile.ZipFile(saved) as archive:
+        shown = json.loads(archive.read("plan.json"))["plan"]
+        assert shown["parts"][0]["size"] == planned.plan.size
+    report = world.apply_saved(saved)
+    assert report.exit is Exit.DONE
+    assert report.plan is not None
+    totals = report.plan.totals
+    assert (totals.add, totals.update, totals.renew, totals.remove) == (2, 1, 2, 1)
+    assert_sound(world)
+
+
+def test_a_plan_comes_back_as_it_was_saved(world: World, tmp_path: Path) -> None:
+    world.define("vip", rows=['é"\n', "", "b"], invalid_rows="skip")
+    world.define("broken", rows=["a"], query="SELECT nothing")
+    world.define("empty", rows=["a"], guard={"max_members": 0})
+    plan = world.save(tmp_path / "plan", samples=5)
+    spec = world.spec
+    with writing_state(spec, plan.lineage) as state, Engine(Keyspaces([])) as engine:
+        state.replace_digests({}, engine.digest_probe())
+        assert planfile.load(tmp_path / "plan", spec, state, engine).plan == plan
+
+
+def test_the_plan_is_sent_though_the_source_has_changed_since(world: World, saved: Path) -> None:
+    world.fill("vip", [("x", 1)])
+    world.apply_saved(saved)
+    assert {who.value for who in world.members("vip")} == {"a", "b", "d"}
+    world.apply(allowed=("vip",))
+    assert_sound(world)
+
+
+def test_a_plan_is_private(saved: Path) -> None:
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert [path.name for path in saved.parent.iterdir() if path.is_file()] == ["plan"]
+
+
+def test_a_plan_is_applied_once(world: World, saved: Path) -> None:
+    world.apply_saved(saved)
+    assert "stale" in refusal(world, saved).message
+
+
+def test_a_plan_is_stale_when_another_apply_came_between(world: World, saved: Path) -> None:
+    world.apply()
+    assert "stale" in refusal(world, saved).message
+
+
+def test_a_plan_waits_until_an_open_run_is_ended(world: World, saved: Path) -> None:
+    world.define("other", rows=["a"])
+    apply_until_killed(world, "after upload", targets=("other",))
+    world.drop("other")
+    assert "not finished" in refusal(world, saved).message
+
+
+def test_a_changed_spec_refuses_the_plan(world: World, saved: Path) -> None:
+    world.tables["vip"].keys["expiration"] = "10d"
+    assert "spec has changed" in refusal(world, saved).message
+
+
+def test_another_format_or_datamart_refuses_the_plan(world: World, saved: Path) -> None:
+    world.destination["format"] = "csv"
+    refusal(world, saved)
+    del world.destination["format"]
+    world.destination["datamart_id"] = "1510"
+    with pytest.raises(StateError):
+        world.apply_saved(saved)
+
+
+def test_another_state_refuses_the_plan(world: World, saved: Path, tmp_path: Path) -> None:
+    world.state.unlink()
+    world.lineage = None
+    world.apply()
+    assert "another state" in refusal(world, saved).message
+    assert tmp_path.exists()
+
+
+def test_a_plan_for_a_new_state_makes_that_state_but_only_once(
+    world: World, tmp_path: Path
+) -> None:
+    world.define("vip", rows=["a"])
+    path = tmp_path / "plan"
+    plan = world.save(path)
+    assert not world.state.exists()
+    assert world.apply_saved(path).exit is Exit.DONE
+    assert world.plan().lineage == plan.lineage
+    assert_sound(world)
+    shutil.rmtree(world.state.parent)
+    with pytest.raises(StateStale):
+        world.apply_saved(path)
+    assert len(world.uploads) == 1
+
+
+def test_a_segment_that_was_paused_meanwhile_refuses_the_plan(world: World, saved: Path) -> None:
+    world.emulator.change_segment("vip", paused=True)
+    assert "vip" in refusal(world, saved).message
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], object], **entries: bytes) -> None:
+    """The archive written anew, with another plan in it."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    document = json.loads(content["plan.json"])
+    change(document)
+    content["plan.json"] = json.dumps(document).encode()
+    content |= {name.replace("_", "."): value for name, value in entries.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in content.items():
+            archive.writestr(name, value)
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another serial": lambda d: d["plan"].update(serial=7),
+    "no plan": lambda d: d.pop("plan"),
+    "no lineage": lambda d: d["plan"].pop("lineage"),
+    "a list for a plan": lambda d: d.update(plan=[]),
+    "no targets": lambda d: d.pop("targets"),
+    "another target": lambda d: d["targets"][0]["address"].update(value="other"),
+    "another duration": lambda d: d["targets"][1].update(expiration_minutes=1),
+    "another version": lambda d: d.update(version=2),
+    "no version": lambda d: d.pop("version"),
+    "another word more": lambda d: d["plan"].update(surprise=1),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edited_plan_is_refused(world: World, saved: Path, what: str) -> None:
+    edited(saved, EDITS[what])
+    refusal(world, saved)
+
+
+def test_other_commands_are_refused(world: World, saved: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    world.fill("vip", [("a", 1)])
+    world.save(other, allowed=("vip",))
+    with zipfile.ZipFile(other) as archive:
+        commands = archive.read("commands.parquet")
+    edited(saved, lambda _: None, commands_parquet=commands)
+    refusal(world, saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"{}", b"x" * 100_000_000, b"\x00" * 4096])
+def test_what_is_no_plan_is_refused(world: World, saved: Path, content: bytes) -> None:
+    saved.write_bytes(content)
+    refusal(world, saved)
+
+
+def test_a_missing_plan_is_told(world: World, saved: Path, tmp_path: Path) -> None:
+    refusal(world, tmp_path / "nowhere")
+    saved.unlink()
+    saved.mkdir()
+    refusal(world, saved)
+
+
+def test_a_damaged_plan_is_refused(world: World, saved: Path) -> None:
+    good = saved.read_bytes()
+    chance = random.Random(1)
+    refused = 0
+    for number in range(150):
+        bad = bytearray(good)
+        if number < 30:
+            del bad[chance.randrange(len(bad)) :]
+        else:
+            bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
+        saved.write_bytes(bad)
+        with world.planned() as planned:
+            shown = planned.plan
+        spec = world.spec
+        try:
+            lineage = planfile.lineage_of(saved)
+            assert lineage
+            with world._applying(spec) as (state, _), Engine(Keyspaces([])) as engine:
+                loaded = planfile.load(saved, spec, state, engine).plan
+                assert loaded.segments == shown.segments
+                assert loaded.parts == shown.parts
+        except PlanFileError:
+            refused += 1
+    assert refused > 100
