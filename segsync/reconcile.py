@@ -38,6 +38,7 @@ from segsync.state import (
     create,
     drafts_of,
     empty_state,
+    is_there,
     open_state,
 )
 
@@ -81,7 +82,7 @@ def plan(spec: Spec, options: PlanOptions, clock: Clock, progress: Progress) -> 
 @contextmanager
 def reading_state(spec: Spec) -> Iterator[State]:
     """The state as it is, or an empty one where no apply has been yet."""
-    if not spec.state.exists():
+    if not is_there(spec.state):
         with empty_state(new_identity(spec)) as state:
             yield state
         return
@@ -95,7 +96,7 @@ def reading_state(spec: Spec) -> Iterator[State]:
 @contextmanager
 def writing_state(spec: Spec, lineage: str | None = None) -> Iterator[State]:
     """The state for an apply, made where there is none. The caller holds its lock."""
-    if not spec.state.exists():
+    if not is_there(spec.state):
         create(spec.state.resolve(), new_identity(spec, lineage))
     state = open_state(spec.state, read_only=False)
     try:

@@ -18,7 +18,7 @@ from segsync.emulator.world import Upload
 from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
 from segsync.plan import Plan
 from segsync.report import Exit
-from segsync.state import Identity, create, open_state
+from segsync.state import Identity, create, is_there, open_state
 from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
 
@@ -325,7 +325,9 @@ def public_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("what", ["unreadable", "read-only", "read-only folder", "not mine"])
+@pytest.mark.parametrize(
+    "what", ["unreadable", "read-only", "read-only folder", "not mine", "hidden"]
+)
 def test_a_state_without_the_rights_to_it_is_told_with_a_hint(
     public_folder: Path, what: str
 ) -> None:
@@ -340,9 +342,12 @@ def test_a_state_without_the_rights_to_it_is_told_with_a_hint(
         path.chmod(0o400)
     if what == "read-only folder":
         public_folder.chmod(0o500)
+    if what == "hidden":
+        public_folder.chmod(0o000)
     before = path.read_bytes()
 
     def write() -> None:
+        assert is_there(path)
         state = open_state(path, read_only=False)
         state.replace_digests({}, 1)
 

@@ -175,19 +175,20 @@ def _reassert_sql(policy: Policy) -> str:
 
 
 def _has_duplicates(cursor: Cursor, number: int, rows: int, members: int) -> bool:
-    added, snapshot_only, unconfirmed = cursor.row(
-        f"""SELECT count(*) FILTER (WHERE NOT matched),
-            count(*) FILTER (WHERE matched AND fingerprint IS NULL),
-            count(DISTINCT (keyspace, identifier)) FILTER (WHERE matched AND NOT confirmed)
-        FROM changed_{number}"""
+    table = f"changed_{number}"
+    added, snapshot_only = cursor.row(
+        "SELECT count(*) FILTER (WHERE NOT matched), "
+        f"count(*) FILTER (WHERE matched AND fingerprint IS NULL) FROM {table}"
+    )
+    unconfirmed = _count(
+        cursor,
+        f"(SELECT keyspace, identifier FROM {table} WHERE matched AND NOT confirmed GROUP BY ALL)",
     )
     if rows - added != members + unconfirmed - snapshot_only:
         return True
     # Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
-    distinct = (
-        f"SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched GROUP BY h"
-    )
-    return bool(added != _count(cursor, f"({distinct})"))
+    hashes = f"(SELECT hash(keyspace, identifier) AS h FROM {table} WHERE NOT matched GROUP BY h)"
+    return bool(added != _count(cursor, hashes))
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:

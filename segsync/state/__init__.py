@@ -1,7 +1,7 @@
 """The state file: what the platform last confirmed, kept in SQLite."""
 
 from segsync.state.closing import Closing, Outcome
-from segsync.state.file import create, drafts_of
+from segsync.state.file import create, drafts_of, is_there
 from segsync.state.lock import hold
 from segsync.state.records import (
     Identity,
@@ -33,5 +33,6 @@ __all__ = [
     "drafts_of",
     "empty_state",
     "hold",
+    "is_there",
     "open_state",
 ]

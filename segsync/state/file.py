@@ -22,6 +22,20 @@ HEADER_LENGTH = 100
 ROLLBACK_JOURNAL = b"\x01\x01"
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a state. Raises StateError where that cannot be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StateError(
+            f"the state {path} cannot be looked at: {error.strerror}",
+            hint="its folder must belong to the user who runs segsync",
+        ) from None
+    return True
+
+
 def check_file(path: Path) -> None:
     """Raise StateError unless `path` is a private, whole-looking SQLite file of ours."""
     status = path.stat()
