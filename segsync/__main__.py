@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import os
 import sys
+
+COLLECT_AFTER = 100_000
+"""Objects. Importing makes many that all stay: looking for garbage among them costs a tenth of a
+small plan's time."""
 
 
 def main() -> None:
     """Run the command of this process's arguments, and end the process."""
+    gc.set_threshold(COLLECT_AFTER)
     try:
         # Here, because Ctrl-C may come while all of it is being imported.
         from segsync.cli.main import run
@@ -14,7 +22,15 @@ def main() -> None:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = 1
-    sys.exit(status)
+    _end(status)
+
+
+def _end(status: int) -> None:
+    """End the process without taking down what the system takes down faster."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import pytest
 
 from segsync.destination import DocumentImport
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
-from segsync.envelope import cleaner
 from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, Refused, UsageError
-from segsync.exchange import Limits
 from segsync.mediarithmics import Mediarithmics
+from segsync.mediarithmics.envelope import cleaner
+from segsync.mediarithmics.exchange import Limits
 from segsync.model import Address
 from segsync.secret import Redactor, Secret
 from tests.support.platform import DATAMART, TOKEN, FakeClock, destination, fails, settings

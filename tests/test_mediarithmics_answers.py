@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segsync.destination import ExecutionState, SegmentProblem
-from segsync.envelope import cleaner, count, envelope, failure, identifier, printable
 from segsync.errors import NotSent, ProtocolError, Refused
-from segsync.exchange import Answer
+from segsync.mediarithmics.envelope import cleaner, count, envelope, failure, identifier, printable
+from segsync.mediarithmics.exchange import Answer
+from segsync.mediarithmics.paging import PAGE_ITEMS, read_all
+from segsync.mediarithmics.resources import read_execution
 from segsync.model import Address
-from segsync.paging import PAGE_ITEMS, read_all
-from segsync.resources import read_execution
 from segsync.secret import Redactor
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails
 from tests.support.raw_server import RawServer, answer, head, ok, raw

@@ -25,8 +25,8 @@ from segsync.emulator.faults import (
     http_error,
 )
 from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, Refused
-from segsync.exchange import Limits
 from segsync.mediarithmics import Mediarithmics
+from segsync.mediarithmics.exchange import Limits
 from segsync.model import Address
 from tests.support.conformance import command, finished, payload
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails, lasting

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, Refused
-from segsync.exchange import Untrusted
 from segsync.mediarithmics import Mediarithmics
+from segsync.mediarithmics.exchange import Untrusted
+from segsync.mediarithmics.retry import Patience, Transient, retry_after_seconds
 from segsync.model import Address
-from segsync.retry import Patience, Transient, retry_after_seconds
 from tests.support.platform import QUICK, FakeClock, destination, fails
 from tests.support.raw_server import RawServer, answer, cut, ok, raw, silence
 from tests.support.tls import Authority

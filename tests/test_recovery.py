@@ -12,7 +12,7 @@ import pytest
 
 from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, http_error
 from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
-from segsync.exchange import Limits
+from segsync.mediarithmics.exchange import Limits
 from segsync.report import Exit
 from segsync.sending import StillRunning
 from segsync.state import PartStatus, open_state

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segsync.errors import NotSent, OutcomeUnknown, ProtocolError
-from segsync.exchange import BLOCK_BYTES, MIB, FileBody
+from segsync.mediarithmics.exchange import BLOCK_BYTES, MIB, FileBody
 from tests.support.platform import TOKEN, asking, assert_clean, fails, wire
 from tests.support.raw_server import (
     Conversation,

@@ -12,7 +12,7 @@ from threading import Timer
 import pytest
 
 from segsync.errors import NotSent, OutcomeUnknown
-from segsync.exchange import FileBody, Limits
+from segsync.mediarithmics.exchange import FileBody, Limits
 from tests.support.platform import asking, fails, lasting, wire
 from tests.support.raw_server import (
     Conversation,

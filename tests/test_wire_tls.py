@@ -10,10 +10,10 @@ from threading import Thread
 
 import pytest
 
-from segsync.deadline import Attempt, TimedTlsContext
 from segsync.errors import NotSent, OutcomeUnknown, UsageError
-from segsync.exchange import FileBody, Limits, Untrusted
-from segsync.origin import check_destination
+from segsync.mediarithmics.deadline import Attempt, TimedTlsContext
+from segsync.mediarithmics.exchange import FileBody, Limits, Untrusted
+from segsync.mediarithmics.origin import check_destination
 from segsync.secret import Secret
 from tests.support.platform import TOKEN, asking, destination, fails, lasting, settings, wire
 from tests.support.raw_server import Conversation, RawServer, answer, cut, dripping, head, raw

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from segsync.envelope import cleaner
 from segsync.errors import DestinationError
-from segsync.exchange import Limits, Request
 from segsync.mediarithmics import Mediarithmics
+from segsync.mediarithmics.envelope import cleaner
+from segsync.mediarithmics.exchange import Limits, Request
+from segsync.mediarithmics.wire import Wire
 from segsync.model import DestinationSettings
 from segsync.secret import Redactor, Secret
-from segsync.wire import Wire
 
 DATAMART = "1509"
 TOKEN = "canary+token/5f3a9c=="

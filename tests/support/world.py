@@ -22,8 +22,8 @@ from segsync.destination import Destination
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 from segsync.emulator.people import Identifier
 from segsync.emulator.world import Upload
-from segsync.exchange import Limits
 from segsync.mediarithmics import Mediarithmics
+from segsync.mediarithmics.exchange import Limits
 from segsync.model import Spec
 from segsync.plan import Plan
 from segsync.planning import Planned, PlanOptions

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from segsync.errors import DestinationError, ProtocolError, Refused
-from segsync.exchange import Answer
+from segsync.mediarithmics.exchange import Answer
 from segsync.secret import Redactor
 
 SHOWN_CHARACTERS = 300

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from segsync.destination import Execution, ExecutionState, SegmentLookup, SegmentProblem
-from segsync.envelope import Clean, count, identifier, section
 from segsync.errors import ProtocolError
+from segsync.mediarithmics.envelope import Clean, count, identifier, section
 from segsync.model import Address
 
 _SUCCEEDED = ("SUCCEEDED", "SUCCESS")

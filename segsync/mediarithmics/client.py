@@ -15,16 +15,6 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from segsync.destination import DocumentImport, Execution, SegmentLookup, SegmentProblem
-from segsync.download import NewFile
-from segsync.envelope import (
-    cleaner,
-    envelope,
-    failure,
-    identifier,
-    is_transient,
-    raise_if_error,
-    section,
-)
 from segsync.errors import (
     DestinationError,
     NotSent,
@@ -33,11 +23,27 @@ from segsync.errors import (
     Refused,
     UsageError,
 )
-from segsync.exchange import Answer, FileBody, Limits, Request, Untrusted
+from segsync.mediarithmics.download import NewFile
+from segsync.mediarithmics.envelope import (
+    cleaner,
+    envelope,
+    failure,
+    identifier,
+    is_transient,
+    raise_if_error,
+    section,
+)
+from segsync.mediarithmics.exchange import Answer, FileBody, Limits, Request, Untrusted
+from segsync.mediarithmics.paging import read_all
+from segsync.mediarithmics.resources import (
+    is_of,
+    oldest_first,
+    read_execution,
+    read_segment,
+    segment_problem,
+)
+from segsync.mediarithmics.retry import Patience, Transient
 from segsync.model import Address, Clock, DestinationSettings
-from segsync.paging import read_all
-from segsync.resources import is_of, oldest_first, read_execution, read_segment, segment_problem
-from segsync.retry import Patience, Transient
 from segsync.secret import Redactor
 
 _FORMATS = {
@@ -66,7 +72,7 @@ class Mediarithmics:
         on_sent: Callable[[int], None] | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        from segsync.wire import Wire
+        from segsync.mediarithmics.wire import Wire
 
         if not _PATH_PART.fullmatch(settings.datamart_id):
             raise UsageError("destination.datamart_id must be the number of a datamart")

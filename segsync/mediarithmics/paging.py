@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from segsync.envelope import count, identifier
 from segsync.errors import ProtocolError, Refused
+from segsync.mediarithmics.envelope import count, identifier
 
 PAGE_ITEMS = 250
 """How many are asked for; the vendor's own application asks for 500."""

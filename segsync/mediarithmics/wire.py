@@ -21,12 +21,12 @@ import urllib3
 import urllib3.connection
 
 from segsync import __version__
-from segsync.deadline import Attempt, TimedSocket, TimedTlsContext
-from segsync.envelope import Clean
 from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, UsageError
-from segsync.exchange import MIB, Answer, Limits, Request, Sink, Untrusted
+from segsync.mediarithmics.deadline import Attempt, TimedSocket, TimedTlsContext
+from segsync.mediarithmics.envelope import Clean
+from segsync.mediarithmics.exchange import MIB, Answer, Limits, Request, Sink, Untrusted
+from segsync.mediarithmics.origin import check_destination
 from segsync.model import DestinationSettings
-from segsync.origin import check_destination
 from segsync.secret import Secret
 
 READ_BYTES = 64 * 1024
