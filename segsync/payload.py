@@ -62,7 +62,7 @@ def _write_part(source: Lines, part: Part, path: Path, header: bytes) -> Payload
     except OSError as error:
         raise SegsyncError(
             f"the payload could not be written to {path.parent}: {error.strerror}",
-            hint="nothing was sent; free some space there, or point TMPDIR to another disk",
+            hint="nothing was sent; free some space there, or move `state:` to another disk",
         ) from None
     size = path.stat().st_size
     if size != part.size:

@@ -22,13 +22,15 @@ from typing import Any
 
 from segsync.engine import Engine, Layout, Place, Target
 from segsync.errors import PlanFileError
-from segsync.model import Address, IdentifierKind, LineRange, Part, Spec
+from segsync.model import DAY_MS, Address, IdentifierKind, LineRange, Part, Spec
 from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
 from segsync.planning import Planned, targets
 from segsync.state import State, StateSegment
 
 VERSION = 1
 PLAN, COMMANDS, SEAL = "plan.json", "commands.parquet", "seal"
+LONGEST_MS = DAY_MS
+"""A duration in minutes says when a member leaves only as long as its command is fresh."""
 LARGEST_PLAN = 256 * 1024 * 1024
 BLOCK = 1024 * 1024
 
@@ -71,13 +73,21 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def lineage_of(path: Path) -> str:
-    """The lineage of the state that a plan was made for: a fresh state takes it over."""
+def lineage_of(path: Path, state: Path) -> str:
+    """The lineage of the state that a plan was made for: a fresh state takes it over.
+
+    Raises PlanFileError where the plan was not made for a fresh state, and there is no other.
+    """
     with _unpacked(path) as (document, _):
-        return str(document["plan"]["lineage"])
+        plan = document["plan"]
+    if plan["serial"] and not state.exists():
+        raise _unusable(
+            path, f"it was made for a state at serial {plan['serial']}, and {state} is not there"
+        )
+    return str(plan["lineage"])
 
 
-def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
+def load(path: Path, spec: Spec, state: State, engine: Engine, now_ms: int) -> Planned:
     """Read a saved plan into an engine that has arranged nothing yet.
 
     Raises PlanFileError unless the plan can be carried out exactly as it was shown.
@@ -92,6 +102,10 @@ def load(path: Path, spec: Spec, state: State, engine: Engine) -> Planned:
             [_target_from(item) for item in document["targets"]],
             Layout(spec.destination.format, plan.created_at_ms),
         )
+        if plan.created_at_ms + LONGEST_MS < now_ms and engine.has_row_expiries():
+            raise _unusable(
+                path, "it is more than a day old, and has members with an expiry of their own"
+            )
         if parts != plan.parts:
             raise _unusable(path, "its commands are not those that were planned")
     return Planned(

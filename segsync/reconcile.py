@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import secrets
 import shutil
 import tempfile
@@ -23,7 +24,7 @@ from segsync.plan import Plan
 from segsync.planning import Planned, Planner, PlanOptions, open_engine
 from segsync.progress import Progress
 from segsync.report import Report, RunReport, segment_outcomes
-from segsync.sending import Sending, StillRunning, Timing, is_overdue
+from segsync.sending import Sending, StillRunning, Timing, age_minutes
 from segsync.state import (
     Closing,
     Identity,
@@ -44,7 +45,7 @@ from segsync.state import (
 
 READ_ATTEMPTS = 5
 """How often a plan starts anew because another apply finished while it read the state."""
-PAYLOAD_PREFIX = "payload-"
+PAYLOAD_SUFFIX = ".payload-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def apply_saved(
     """Carry out a saved plan, exactly, or refuse it. The caller holds the state's lock."""
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
-        planned = planfile.load(path, spec, state, engine)
+        planned = planfile.load(path, spec, state, engine, applying.clock.now_ms())
         look_up = _LookUps(applying.destination, applying.progress)
         for segment in planned.plan.segments:
             if segment.sends and segment.counts.commands:
@@ -300,6 +301,7 @@ def _close(
             parts=parts,
             rejected=rejected,
             reasserted=planned.reasserted if planned else (),
+            planned_at_ms=planned.plan.created_at_ms if planned else 0,
             planned=tuple(planned.plan.sending) if planned else (),
             dropped=planned.dropped if planned else {},
         )
@@ -327,6 +329,7 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     applying.progress.say(f"run {run.serial} was not finished: asking what became of it")
     with open_engine(state, PlanOptions()) as engine, _payload_folder(state) as folder:
         sending = _sending(spec, state, run, applying)
+        sending.age_minutes = age_minutes(run, applying.clock.now_ms())
         judging = Judging(state, engine, applying.destination, folder, _state_targets(state))
         executions = _executions_of(run, sending, applying)
         parts = tuple(
@@ -361,7 +364,7 @@ def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> lis
             sending.look_for(import_id, recorded)
         return sending.wait(import_id, frozenset(), recorded)
     except StillRunning as error:
-        if is_overdue(run, applying.clock.now_ms(), sending.max_age_minutes):
+        if age_minutes(run, applying.clock.now_ms()) >= sending.max_age_minutes:
             sending.problems.append(f"{error}; it is taken as ended, being so old")
             return []
         raise StillRunning(
@@ -384,7 +387,8 @@ def _state_targets(state: State) -> tuple[Target, ...]:
 @contextmanager
 def _payload_folder(state: State) -> Iterator[Path]:
     """A private folder beside the state: what a killed apply leaves there is swept by the next."""
-    folder = Path(tempfile.mkdtemp(prefix=PAYLOAD_PREFIX, dir=state.path.parent))
+    prefix = f"{state.path.name}{PAYLOAD_SUFFIX}"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=state.path.parent))
     try:
         yield folder
     finally:
@@ -393,7 +397,7 @@ def _payload_folder(state: State) -> Iterator[Path]:
 
 def _sweep(state: State) -> None:
     """Take away what a killed apply has left: payloads, and states that were never finished."""
-    for left in state.path.parent.glob(f"{PAYLOAD_PREFIX}*"):
+    for left in state.path.parent.glob(f"{glob.escape(state.path.name)}{PAYLOAD_SUFFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
     for left in drafts_of(state.path):
         left.unlink(missing_ok=True)

@@ -45,7 +45,12 @@ class Sending:
     progress: Progress
     run: Run
     max_age_minutes: int
+    age_minutes: int = 0
+    """How old the run was already when this began: the rest of `max_age_minutes` is waited, and
+    long enough to see an execution end in any case."""
     problems: list[str] = field(default_factory=list)
+    _repeated: bool = False
+    """Whether an upload was sent again that may have arrived: its execution may still show."""
 
     def send(self, files: Iterable[PayloadFile], judge: Judge) -> tuple[PartRecord, ...]:
         """Upload every part in turn; after one that failed the others are not sent.
@@ -82,14 +87,14 @@ class Sending:
     def _send_part(
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge
     ) -> PartRecord:
-        known = (
-            frozenset(item.id for item in self._list(import_id))
-            if (part.number > 1)
-            else frozenset[str]()
-        )
+        known = frozenset[str]()
+        if part.number > 1:
+            before = self.wait(import_id, frozenset(), frozenset())
+            known = frozenset(item.id for item in before)
+        ambiguous = self._repeated
         self.state.note_part(self.run.serial, part.number, PartStatus.SENDING)
         try:
-            arrived = self._upload(import_id, file, known)
+            arrived, answered = self._upload(import_id, file, known)
         except (NotSent, Refused) as error:
             self._problem(error)
             return replace(part, status=PartStatus.UNSENT)
@@ -99,18 +104,26 @@ class Sending:
             )
         ids = frozenset(item.id for item in arrived)
         finished = self.wait(import_id, known, ids)
+        if ambiguous and not answered:
+            self.problems.append(
+                f"part {part.number}: its execution may be that of an earlier part"
+            )
+            return replace(part, status=PartStatus.UNKNOWN)
         return judge(part, [item for item in finished if item.id in ids])
 
-    def _upload(self, import_id: str, file: PayloadFile, known: frozenset[str]) -> list[Execution]:
-        """The part's executions: more than one where an upload seemed lost and was not.
+    def _upload(
+        self, import_id: str, file: PayloadFile, known: frozenset[str]
+    ) -> tuple[list[Execution], bool]:
+        """The part's executions, and whether the platform's answer named them.
 
-        Raises NotSent or Refused only where no attempt can have arrived.
+        More than one where an upload seemed lost and was not. Raises NotSent or Refused only where
+        no attempt can have arrived.
         """
         doubt = ""
         for attempt in range(1, self.timing.upload_attempts + 1):
             self.progress.uploading(file.part.number, len(self.run.parts), file.part.size)
             try:
-                return [self.destination.upload(import_id, file.path)]
+                return [self.destination.upload(import_id, file.path)], True
             except (NotSent, Refused) as error:
                 if isinstance(error, NotSent) and attempt < self.timing.upload_attempts:
                     self._pause(attempt, str(error))
@@ -121,8 +134,9 @@ class Sending:
             except (OutcomeUnknown, ProtocolError) as error:
                 self.progress.say(f"{error}; looking whether it arrived")
                 if arrived := self.look_for(import_id, known):
-                    return arrived
+                    return arrived, False
                 doubt = str(error)
+                self._repeated = True
         raise StillRunning(
             f"part {file.part.number} was sent, and whether it arrived is unknown: {doubt}",
             hint="run `segsync apply` again: it looks once more, and sends again what is in doubt",
@@ -168,7 +182,8 @@ class Sending:
         A finished execution without readable counts is asked for a little longer: they may follow.
         Raises StillRunning at `max_age_minutes`, and where one of `expected` is not in the list.
         """
-        deadline = self.clock.monotonic() + self.max_age_minutes * 60
+        left = (self.max_age_minutes - self.age_minutes) * 60
+        deadline = self.clock.monotonic() + max(left, self.timing.settling)
         listed_by = self.clock.monotonic() + self.timing.grace
         settled = self.clock.monotonic() + self.timing.settling
         pause = self.timing.first_poll
@@ -206,13 +221,14 @@ def _is_final(error: DestinationError) -> bool:
 
 def _in_doubt(part: PartRecord, step: int) -> bool:
     """Whether a part that must be finished before `step` may still take effect when sent again."""
-    return part.step < step and part.status is not PartStatus.CONFIRMED
+    refused = bool(part.total_failure)
+    return part.step < step and (refused or part.status is not PartStatus.CONFIRMED)
 
 
 def _lacks_counts(execution: Execution) -> bool:
     return execution.state is ExecutionState.SUCCEEDED and execution.total_failure is None
 
 
-def is_overdue(run: Run, now_ms: int, max_age_minutes: int) -> bool:
-    """Whether a run was submitted so long ago that nothing of it can still be running."""
-    return now_ms - run.submitted_at_ms > max_age_minutes * MINUTE_MS
+def age_minutes(run: Run, now_ms: int) -> int:
+    """For how long a run has been under way."""
+    return max(0, now_ms - run.submitted_at_ms) // MINUTE_MS

@@ -39,7 +39,14 @@ def started(
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
     )
+
+
+def heed_signals() -> None:
+    """In a job in the background they may be ignored, and segsync leaves that as it is."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[bytes]) -> Done:

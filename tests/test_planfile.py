@@ -73,7 +73,9 @@ def test_a_plan_comes_back_as_it_was_saved(world: World, tmp_path: Path) -> None
     spec = world.spec
     with writing_state(spec, plan.lineage) as state, Engine(Keyspaces([])) as engine:
         state.replace_digests({}, engine.digest_probe())
-        assert planfile.load(tmp_path / "plan", spec, state, engine).plan == plan
+        assert (
+            planfile.load(tmp_path / "plan", spec, state, engine, world.clock.now_ms()).plan == plan
+        )
 
 
 def test_the_plan_is_sent_though_the_source_has_changed_since(world: World, saved: Path) -> None:
@@ -220,10 +222,10 @@ def test_a_damaged_plan_is_refused(world: World, saved: Path) -> None:
             shown = planned.plan
         spec = world.spec
         try:
-            lineage = planfile.lineage_of(saved)
+            lineage = planfile.lineage_of(saved, world.state)
             assert lineage
             with world._applying(spec) as (state, _), Engine(Keyspaces([])) as engine:
-                loaded = planfile.load(saved, spec, state, engine).plan
+                loaded = planfile.load(saved, spec, state, engine, world.clock.now_ms()).plan
                 assert loaded.segments == shown.segments
                 assert loaded.parts == shown.parts
         except PlanFileError:

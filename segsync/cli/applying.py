@@ -109,7 +109,7 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
     from segsync.sending import Timing
     from segsync.state import hold
 
-    lineage = lineage_of(request.plan_file) if request.plan_file else None
+    lineage = lineage_of(request.plan_file, spec.state) if request.plan_file else None
     progress = make_progress(session.terminal)
     with (
         closing(progress),

@@ -137,6 +137,11 @@ class Engine:
         ):
             yield rows
 
+    def has_row_expiries(self) -> bool:
+        """Whether an arranged command carries an expiry of its member's own."""
+        with self._session.cursor() as cursor:
+            return bool(cursor.rows("SELECT 1 FROM commands WHERE row_expires > 0 LIMIT 1"))
+
     def save_commands(self, path: Path) -> None:
         """Write the arranged changes to a Parquet file."""
         with self._session.cursor() as cursor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from segsync.errors import SegsyncError, UsageError
 
@@ -48,6 +51,8 @@ class Session:
 
         self._folder = tempfile.TemporaryDirectory(prefix="segsync-")
         self._error = duckdb.Error
+        self._lock = Lock()
+        self._cursors: WeakSet[Cursor] = WeakSet()
         try:
             self._connection = duckdb.connect(
                 ":memory:",
@@ -76,11 +81,17 @@ class Session:
 
     def interrupt(self) -> None:
         """Stop the running statements, from any thread."""
-        self._connection.interrupt()
+        with self._lock:
+            cursors = list(self._cursors)
+        for cursor in cursors:
+            cursor.interrupt()
 
     def cursor(self) -> Cursor:
         """A connection of its own to the same tables, for one thread."""
-        return Cursor(self._connection.cursor(), self._error)
+        cursor = Cursor(self._connection.cursor(), self._error)
+        with self._lock:
+            self._cursors.add(cursor)
+        return cursor
 
 
 class Cursor:
@@ -95,6 +106,11 @@ class Cursor:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from any thread."""
+        with contextlib.suppress(self._error):
+            self._connection.interrupt()
 
     def execute(self, sql: str) -> None:
         """Run one statement."""

@@ -15,12 +15,17 @@ from segsync.errors import SegsyncError
 if TYPE_CHECKING:
     import pyarrow
 
-Members = Callable[[], AbstractContextManager["pyarrow.RecordBatchReader"]]
-"""Opens the confirmed members of a segment: identifier, fingerprint, expires_at, and keyspace
-where they have several."""
+Key = tuple[int, str]
+"""Keyspace and identifier of a member."""
+
+Members = Callable[[Key | None], AbstractContextManager["pyarrow.RecordBatchReader"]]
+"""Opens the confirmed members of a segment behind a key, in the order of keys: identifier,
+fingerprint, expires_at, and keyspace where they have several."""
 
 AHEAD_BYTES = 128_000_000
 """What may wait in memory for the join, of all snapshots together."""
+PATIENCE_S = 1.0
+"""How long a full room is waited for with the state open, which keeps others from committing."""
 
 
 def digest_sql(keyspace: str, identifier: str, fingerprint: str, expires_at: str) -> str:
@@ -95,6 +100,8 @@ class Snapshot:
         self._waiting: deque[pyarrow.RecordBatch] = deque()
         self._failure: Exception | None = None
         self._finished = self._closed = False
+        self._last: Key | None = None
+        self._next_bytes = 0
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
         self._thread.start()
 
@@ -164,35 +171,53 @@ class Snapshot:
 
     def _run(self) -> None:
         try:
-            with self._cursor() as cursor, self._members() as reader:
-                with self._room.changed:
-                    self._schema = reader.schema
-                    self._room.changed.notify_all()
-                for batch in reader:
-                    self._facts += self._look(cursor, batch)
-                    if not self._put(batch):
+            with self._cursor() as cursor:
+                behind: Key | None = None
+                while not self._read(cursor, behind):
+                    behind = self._last
+                    if not self._wait_for_room(None):
                         return
             self._end(None)
         except Exception as error:
             self._end(error)
+
+    def _read(self, cursor: Cursor, behind: Key | None) -> bool:
+        """Read on; whether to the end. The state is let go where nobody takes what was read."""
+        with self._members(behind) as reader:
+            with self._room.changed:
+                self._schema = self._schema or reader.schema
+                self._room.changed.notify_all()
+            for batch in reader:
+                if not batch.num_rows:
+                    continue
+                self._facts += self._look(cursor, batch)
+                self._put(batch)
+                if not self._wait_for_room(PATIENCE_S):
+                    return False
+        return True
 
     def _end(self, failure: Exception | None) -> None:
         with self._room.changed:
             self._finished, self._failure = failure is None, failure
             self._room.changed.notify_all()
 
-    def _put(self, batch: pyarrow.RecordBatch) -> bool:
-        size = batch.nbytes
+    def _put(self, batch: pyarrow.RecordBatch) -> None:
+        keyspace = self.keyspace or batch.column("keyspace")[-1].as_py()
         with self._room.changed:
-            self._room.changed.wait_for(
-                lambda: self._closed or not self._waiting or self._room.has(size)
-            )
-            if self._closed:
-                return False
-            self._room.take(size)
+            self._last = (keyspace, batch.column("identifier")[-1].as_py())
+            self._next_bytes = batch.nbytes
+            self._room.take(batch.nbytes)
             self._waiting.append(batch)
             self._room.changed.notify_all()
-            return True
+
+    def _wait_for_room(self, seconds: float | None) -> bool:
+        """Whether there is room for a batch like the last one, and somebody who wants it."""
+        with self._room.changed:
+            found = self._room.changed.wait_for(
+                lambda: self._closed or not self._waiting or self._room.has(self._next_bytes),
+                seconds,
+            )
+            return found and not self._closed
 
     def _look(self, cursor: Cursor, batch: pyarrow.RecordBatch) -> SnapshotFacts:
         import pyarrow

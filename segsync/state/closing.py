@@ -27,8 +27,8 @@ class Closing:
     """The outcome of a run.
 
     `parts` carry their final status; `rejected` has the columns line and reason. `reasserted` are
-    the segments whose reassertion is complete; `dropped` says for removed segments whether their
-    members are forgotten at once (`keep`) or as they are deleted.
+    the segments whose reassertion is complete, up to the plan's moment; `dropped` says for removed
+    segments whether their members are forgotten at once (`keep`) or as they are deleted.
     """
 
     serial: int
@@ -36,6 +36,7 @@ class Closing:
     parts: tuple[PartRecord, ...]
     rejected: pyarrow.RecordBatchReader | None = None
     reasserted: tuple[int, ...] = ()
+    planned_at_ms: int = 0
     planned: tuple[int, ...] = ()
     dropped: Mapping[int, Literal["delete", "keep"]] = field(default_factory=dict)
 
@@ -233,9 +234,8 @@ def _update_segments(database: Database, closing: Closing, outcome: Outcome) -> 
     if not outcome.unsent:
         for segment in closing.reasserted:
             database.execute(
-                "UPDATE segments SET reasserted_at = "
-                "(SELECT submitted_at FROM runs WHERE serial = ?) WHERE id = ?",
-                (closing.serial, segment),
+                "UPDATE segments SET reasserted_at = ? WHERE id = ?",
+                (closing.planned_at_ms, segment),
             )
     for segment in closing.planned:
         database.execute("UPDATE segments SET last_run = ? WHERE id = ?", (closing.serial, segment))

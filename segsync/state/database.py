@@ -55,14 +55,14 @@ class Database:
             return [tuple(row) for row in cursor.fetchall()]
 
     @contextmanager
-    def stream(self, sql: str) -> Iterator[pyarrow.RecordBatchReader]:
+    def stream(self, sql: str, values: Sequence[Value] = ()) -> Iterator[pyarrow.RecordBatchReader]:
         """The rows of a query as Arrow batches, while the context is open."""
         with self._translated():
             options = {"adbc.sqlite.query.batch_rows": BATCH_ROWS}
             cursor = self._connection.cursor(adbc_stmt_kwargs=options)
         try:
             with self._translated():
-                cursor.execute(sql)
+                cursor.execute(sql, tuple(values) or None)
                 reader = cursor.fetch_record_batch()
             yield reader
         finally:
@@ -105,6 +105,17 @@ def _state_error(path: Path, text: str) -> StateError:
     lowered = reason.lower()
     if "malformed" in lowered or "not a database" in lowered or "no such" in lowered:
         return damaged(path, reason)
+    if "next parameter batch" in lowered:
+        return StateError(
+            f"the changes could not be written to the state {path}: {reason}",
+            hint="nothing was sent; if memory ran out, raise --memory-limit or free some space in "
+            "the folder for temporary files",
+        )
+    if "locked" in lowered:
+        return StateError(
+            f"the state {path} is kept busy by another process: {reason}",
+            hint="nothing is lost; run it again when the other one has finished",
+        )
     if "full" in lowered or "disk i/o" in lowered:
         return StateError(
             f"the state {path} could not be written: {reason}",

@@ -55,6 +55,7 @@ class State:
         self._read_only = read_only
         self.path = database.path
         self.identity = identity
+        self._moment = _moment(database)
 
     def close(self) -> None:
         """Close the file."""
@@ -213,21 +214,27 @@ class State:
         return tuple(_part(*row) for row in rows)
 
     @contextmanager
-    def members(self, segment: int, only: int | None = None) -> Iterator[pyarrow.RecordBatchReader]:
+    def members(
+        self, segment: int, only: int | None = None, behind: tuple[int, str] | None = None
+    ) -> Iterator[pyarrow.RecordBatchReader]:
         """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
 
         Without the keyspace, which costs time to read, where `only` says that there is no other.
+        In the order of keyspace and identifier; those behind a key, where one is given.
         """
         columns = "identifier, fingerprint, expires_at"
-        with (
-            self._reading() as reader,
-            reader.stream(
-                f"SELECT {columns} FROM members WHERE keyspace = {only}"
-                if only
-                else f"SELECT keyspace, {columns} FROM members WHERE keyspace IN "
+        values: tuple[str | int, ...] = ()
+        if only:
+            sql = f"SELECT {columns} FROM members WHERE keyspace = {int(only)}"
+            rest, values = " AND identifier > ?", behind[1:] if behind else ()
+        else:
+            sql = (
+                f"SELECT keyspace, {columns} FROM members WHERE keyspace IN "
                 f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-            ) as rows,
-        ):
+            )
+            rest, values = " AND (keyspace, identifier) > (?, ?)", behind or ()
+        sql += f"{rest if behind else ''} ORDER BY keyspace, identifier"
+        with self._reading() as reader, reader.stream(sql, values) as rows:
             yield rows
 
     def only_keyspaces(self) -> dict[int, int]:
@@ -280,8 +287,7 @@ class State:
         reader = Database(self.path, read_only=True)
         try:
             reader.execute("BEGIN")
-            serial = reader.rows("SELECT serial FROM identity")[0][0]
-            if serial != self.identity.serial:
+            if _moment(reader) != self._moment:
                 raise StateMoved("another apply finished in the meantime", hint="run it again")
             yield reader
         finally:
@@ -303,6 +309,10 @@ class State:
 
     def begin_run(self, journal: Journal) -> None:
         """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
+        self._begin(journal)
+        self._moment = _moment(self._database)
+
+    def _begin(self, journal: Journal) -> None:
         with self._writing():
             self._insert_segments(journal.segments, journal.run.submitted_at_ms)
             self._insert_keyspaces(journal.keyspaces)
@@ -384,6 +394,7 @@ class State:
     def close_run(self, closing: Closing) -> Outcome:
         """Carry a run's outcome into the snapshot, and end the run, in one transaction."""
         outcome = close_run(self._database, closing)
+        self._moment = _moment(self._database)
         self.identity = _read_identity(self._database)
         return outcome
 
@@ -450,8 +461,18 @@ def _prepare(database: Database, *, read_only: bool) -> Identity:
         found = database.rows(f"PRAGMA quick_check('{table}')")[0][0]
         if found != "ok":
             raise damaged(database.path, str(found))
+    database.execute("BEGIN")
     check_seals(database)
-    return _read_identity(database)
+    identity = _read_identity(database)
+    database.execute("COMMIT")
+    return identity
+
+
+def _moment(database: Database) -> tuple[Any, ...]:
+    """What changes whenever a run begins or ends."""
+    return database.rows(
+        "SELECT serial, (SELECT coalesce(max(serial), 0) FROM runs) FROM identity"
+    )[0]
 
 
 def _read_identity(database: Database) -> Identity:

@@ -121,7 +121,7 @@ class Bench:
         )
         with closing(
             self.engine.open_snapshot(
-                lambda: nullcontext(snapshot_stream(snapshot or {}, first)), None, under.now_ms
+                lambda _: nullcontext(snapshot_stream(snapshot or {}, first)), None, under.now_ms
             )
         ) as read:
             difference = self.engine.compare(number, read, asked)

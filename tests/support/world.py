@@ -245,7 +245,7 @@ class World:
     def apply_saved(self, path: Path) -> Report:
         """One apply of a saved plan, as the command line does it."""
         spec = self.spec
-        with self._applying(spec, planfile.lineage_of(path)) as (state, applying):
+        with self._applying(spec, planfile.lineage_of(path, self.state)) as (state, applying):
             return reconcile.apply_saved(spec, state, path, PlanOptions(), applying)
 
     @contextmanager

@@ -1,0 +1,96 @@
+"""The snapshot on its way into the join: read ahead, and let go where nobody takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from threading import Event, Timer
+
+import pyarrow as pa
+import pytest
+
+from segsync.engine import Engine, Keyspaces
+from segsync.engine.session import EngineError
+from segsync.engine.snapshot import Key, Room, Snapshot
+
+BATCH = 100
+MEMBERS = [f"m{number:05}" for number in range(1_000)]
+PATIENCE_S = 30
+
+
+class Members:
+    """A state's members, in batches; it counts how often it was opened, and what is open."""
+
+    def __init__(self) -> None:
+        self.opened: list[Key | None] = []
+        self.let_go = Event()
+
+    @contextmanager
+    def __call__(self, behind: Key | None) -> Iterator[pa.RecordBatchReader]:
+        self.opened.append(behind)
+        names = [name for name in MEMBERS if not behind or name > behind[1]]
+        table = pa.table(
+            {
+                "identifier": names,
+                "fingerprint": pa.array([7] * len(names), pa.int64()),
+                "expires_at": pa.array([0] * len(names), pa.int64()),
+            }
+        )
+        try:
+            yield pa.RecordBatchReader.from_batches(table.schema, table.to_batches(BATCH))
+        finally:
+            self.let_go.set()
+
+
+def snapshot_of(engine: Engine, members: Members, room: Room) -> Snapshot:
+    return Snapshot(engine._session.cursor, members, 3, 1, room)
+
+
+def taken(snapshot: Snapshot) -> list[str]:
+    with snapshot.stream() as reader:
+        return [name for batch in reader for name in batch.column("identifier").to_pylist()]
+
+
+def test_every_member_comes_once_and_in_order() -> None:
+    members = Members()
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, members, Room())) as read:
+        assert taken(read) == MEMBERS
+        assert (read.facts.members, read.facts.live) == (len(MEMBERS), len(MEMBERS))
+    assert members.opened == [None]
+
+
+def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member() -> None:
+    members, room = Members(), Room(1)
+    with Engine(Keyspaces([])) as engine:
+        with closing(snapshot_of(engine, Members(), Room())) as whole:
+            expected = whole.drain()
+        with closing(snapshot_of(engine, members, room)) as read:
+            assert members.let_go.wait(PATIENCE_S), "the state stayed open with nobody reading"
+            assert taken(read) == MEMBERS
+            assert read.facts == expected
+    assert members.opened[0] is None
+    assert members.opened[1] == (3, MEMBERS[BATCH - 1])
+
+
+def test_a_second_stream_reads_all_again() -> None:
+    members = Members()
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, members, Room())) as read:
+        assert taken(read) == taken(read) == MEMBERS
+
+
+def test_closing_does_not_wait_for_a_reader() -> None:
+    members = Members()
+    with Engine(Keyspaces([])) as engine:
+        snapshot_of(engine, members, Room(1)).close()
+    assert members.let_go.is_set()
+
+
+def test_interrupting_the_engine_stops_a_running_statement() -> None:
+    with Engine(Keyspaces([])) as engine, engine._session.cursor() as cursor:
+        stop = Timer(1, engine.interrupt)
+        stop.start()
+        with pytest.raises(EngineError):
+            cursor.rows(
+                "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range <> 7"
+            )
+        stop.join()
