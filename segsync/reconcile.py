@@ -329,7 +329,6 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     applying.progress.say(f"run {run.serial} was not finished: asking what became of it")
     with open_engine(state, PlanOptions()) as engine, _payload_folder(state) as folder:
         sending = _sending(spec, state, run, applying)
-        sending.age_minutes = age_minutes(run, applying.clock.now_ms())
         judging = Judging(state, engine, applying.destination, folder, _state_targets(state))
         executions = _executions_of(run, sending, applying)
         parts = tuple(

@@ -45,9 +45,6 @@ class Sending:
     progress: Progress
     run: Run
     max_age_minutes: int
-    age_minutes: int = 0
-    """How old the run was already when this began: the rest of `max_age_minutes` is waited, and
-    long enough to see an execution end in any case."""
     problems: list[str] = field(default_factory=list)
     _repeated: bool = False
     """Whether an upload was sent again that may have arrived: its execution may still show."""
@@ -182,8 +179,7 @@ class Sending:
         A finished execution without readable counts is asked for a little longer: they may follow.
         Raises StillRunning at `max_age_minutes`, and where one of `expected` is not in the list.
         """
-        left = (self.max_age_minutes - self.age_minutes) * 60
-        deadline = self.clock.monotonic() + max(left, self.timing.settling)
+        deadline = self.clock.monotonic() + self.max_age_minutes * 60
         listed_by = self.clock.monotonic() + self.timing.grace
         settled = self.clock.monotonic() + self.timing.settling
         pause = self.timing.first_poll
