@@ -20,7 +20,8 @@ def run(folder: Path | None, serve: bool, say: Callable[[str], None]) -> int:
     Gives the exit status. Raises UsageError where the folder cannot be used.
     """
     chosen = folder or DEFAULT_FOLDER
-    prepare_folder(chosen)
+    if prepare_folder(chosen):
+        say(f"(The demo in {chosen} is told anew, from its beginning.)")
     emulator = Emulator(
         datamart_id=DATAMART,
         token=TOKEN,
@@ -61,6 +62,8 @@ def go_on(stage: Stage, url: str, serve: bool) -> None:
         say(f"  segsync emulator --port {url.rpartition(':')[2]} --data {PLATFORM} &")
     say(f"  export MICS_API_TOKEN={TOKEN}")
     say(f"  segsync plan --now {stage.now}")
+    say("")
+    say("(apply and status want --now as well: README.md in the folder says why.)")
     if serve:
         say("")
         say(f"The local mediarithmics stays up on {url}; Ctrl-C ends it.")

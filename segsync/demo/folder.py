@@ -60,8 +60,12 @@ The platform's clock is {days} days ahead; so that segsync's is too, add
 """
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make the folder, or empty it of an earlier demo. Raises UsageError for a foreign one."""
+def prepare_folder(folder: Path) -> bool:
+    """Make the folder, or empty it of an earlier demo; whether there was one.
+
+    Raises UsageError for a foreign folder.
+    """
+    again = (folder / MARK).is_file()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / MARK).is_file():
@@ -78,6 +82,7 @@ def prepare_folder(folder: Path) -> None:
         raise UsageError(
             f"the folder {folder} cannot be used: {error.strerror}", hint="name another one"
         ) from None
+    return again
 
 
 def lay_out(folder: Path, url: str, days_ahead: int) -> None:

@@ -116,7 +116,7 @@ def an_apply_is_killed(stage: Stage) -> None:
     stage.sql("UPDATE customers SET newsletter = 0 WHERE id % 100 = 3")
     stage.kill_at_next_upload()
     stage.segsync("apply", "--yes", "--samples", "0", "--now", stage.now, expected=KILLED)
-    stage.segsync("status")
+    stage.segsync("status", "--now", stage.now)
     stage.segsync("apply", "--yes", "--samples", "0", "--now", stage.now)
 
 
@@ -133,4 +133,4 @@ def the_proof(stage: Stage) -> None:
         if found != wanted:
             raise Unexpected(f"{segment}: {len(found ^ wanted)} members differ from the query")
         stage.say(f"  {segment:<20}{len(found):>6,} members = {len(wanted):,} rows of the query")
-    stage.segsync("status")
+    stage.segsync("status", "--now", stage.now)

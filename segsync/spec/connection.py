@@ -109,7 +109,7 @@ class Connections:
             self._problems.hide([token.text])
             self._problems.add(
                 token.place,
-                "the API token must come from the environment, and nothing else stand here",
+                "the API token must come from the environment, and nothing else may stand here",
                 "write api_token: ${MICS_API_TOKEN}; a token that was in a file should be revoked",
             )
         proxy = destination.get("proxy")

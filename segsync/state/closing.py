@@ -237,10 +237,19 @@ def _update_segments(database: Database, closing: Closing, outcome: Outcome) -> 
                 "UPDATE segments SET reasserted_at = ? WHERE id = ?",
                 (closing.planned_at_ms, segment),
             )
-    for segment in closing.planned:
+    for segment in closing.planned or _with_changes(database):
         database.execute("UPDATE segments SET last_run = ? WHERE id = ?", (closing.serial, segment))
     for segment, members in closing.dropped.items():
         _drop(database, segment, keep=members == "keep")
+
+
+def _with_changes(database: Database) -> tuple[int, ...]:
+    """The segments of a run that is ended by another apply than the one that planned it."""
+    rows = database.rows(
+        "SELECT DISTINCT k.segment FROM (SELECT DISTINCT keyspace FROM changes) c "
+        "JOIN keyspaces k ON k.id = c.keyspace"
+    )
+    return tuple(int(row[0]) for row in rows)
 
 
 def _drop(database: Database, segment: int, *, keep: bool) -> None:

@@ -68,7 +68,8 @@ class State:
             raise StateForeign(
                 f"the state {self.path} belongs to datamart {mine[0]} at {mine[1]}, "
                 f"the spec to datamart {datamart_id} at {api_origin}",
-                hint="give each datamart a state of its own with `state:`",
+                hint="a state describes one datamart at one API: name another file, such as "
+                "`state: .segsync/other.db`, or move this one away",
             )
 
     def check_whole(self) -> None:
