@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -162,18 +162,15 @@ def _compare(
     asked: Asked,
     known: StateSegment | None,
 ) -> tuple[Difference, SnapshotFacts]:
-    with ExitStack() as stack:
-        if number in around.pending:
-            pending = stack.enter_context(around.state.pending(number))
-            asked = replace(asked, pending=pending)
-        if number in around.rejected:
-            rejected = stack.enter_context(around.state.segment_rejects(number))
-            asked = replace(asked, rejected=rejected)
-        try:
-            difference = around.engine.compare(number, snapshot, asked)
-        except EngineError as error:
-            around.state.raise_if_damage(error.message)
-            raise
+    if number in around.pending:
+        asked = replace(asked, pending=partial(around.state.pending, number))
+    if number in around.rejected:
+        asked = replace(asked, rejected=partial(around.state.segment_rejects, number))
+    try:
+        difference = around.engine.compare(number, snapshot, asked)
+    except EngineError as error:
+        around.state.raise_if_damage(error.message)
+        raise
     facts = snapshot.facts if snapshot else SnapshotFacts(0, 0, 0)
     if known:
         _check_digest(around, known, facts)

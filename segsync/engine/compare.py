@@ -36,7 +36,8 @@ def compare(
         shape = Shape("0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
         cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR, fingerprint BIGINT)")
     if asked.pending is not None:
-        _load_pending(cursor, number, asked.pending)
+        with asked.pending() as pending:
+            _load_pending(cursor, number, pending)
     policy = asked.policy
     join = _join_sql(number, shape, policy, snapshot, pending=asked.pending is not None)
     rows = _count(cursor, f"desired_{number}")
@@ -47,8 +48,11 @@ def compare(
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
         _fill_changed(cursor, join, snapshot)
-    rejects = asked.rejected
-    deferred = 0 if rejects is None else _defer_rejected(cursor, number, rejects, policy.now_ms)
+    deferred = 0
+    if asked.rejected is not None:
+        with asked.rejected() as rejects:
+            _load_rejects(cursor, number, rejects)
+        deferred = _defer_rejected(cursor, number, policy.now_ms)
     counts = _count_changes(cursor, number, policy.now_ms)
     return Difference(
         desired=rows - duplicates,
@@ -219,14 +223,7 @@ def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) ->
     return int(cursor.row(f"SELECT count(*) FROM repeated_{number} WHERE conflict")[0])
 
 
-def _defer_rejected(
-    cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReader, now_ms: int
-) -> int:
-    """Take out the commands that were rejected and must still wait; returns their number.
-
-    A reject whose member needs no command any more is forgotten.
-    """
-    table = f"changed_{number}"
+def _load_rejects(cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReader) -> None:
     with cursor.reading("rejects", rejects):
         cursor.execute(
             f"CREATE TABLE rejects_{number} AS SELECT keyspace::BIGINT AS keyspace, "
@@ -234,6 +231,14 @@ def _defer_rejected(
             "fingerprint::BIGINT AS fingerprint, next_attempt_at::BIGINT AS next_attempt_at "
             "FROM rejects"
         )
+
+
+def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> int:
+    """Take out the commands that were rejected and must still wait; returns their number.
+
+    A reject whose member needs no command any more is forgotten.
+    """
+    table = f"changed_{number}"
     cursor.execute(
         f"INSERT INTO {table} SELECT r.keyspace, r.identifier, {FORGET}, false, NULL, NULL, NULL, "
         f"false, false, 0, 0 FROM rejects_{number} r ANTI JOIN {table} c "

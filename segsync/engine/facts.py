@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -63,15 +64,21 @@ class Policy:
     reasserted_at_ms: int
 
 
+Opener = Callable[[], AbstractContextManager["pyarrow.RecordBatchReader"]]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """How a segment is compared. `pending` are its members of unknown outcome (keyspace,
-    identifier), `rejected` its rejects, where it has some."""
+    identifier), `rejected` its rejects, where it has some. They are opened when they are read, and
+    closed at once: one that stays open while another is opened would lock an apply out, and be
+    locked out by it.
+    """
 
     policy: Policy
     on_conflict: str
-    pending: pyarrow.RecordBatchReader | None = None
-    rejected: pyarrow.RecordBatchReader | None = None
+    pending: Opener | None = None
+    rejected: Opener | None = None
 
 
 @dataclass(frozen=True, slots=True)

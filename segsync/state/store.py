@@ -29,7 +29,9 @@ from segsync.state.seal import check_seals, write_seals
 if TYPE_CHECKING:
     import pyarrow
 
-SIGNS_OF_DAMAGE = ("malformed", "not a database", "mismatch", "Conversion Error", "unicode")
+SIGNS_OF_DAMAGE = (
+    "malformed", "not a database", "mismatch", "Conversion Error", "unicode", "utf-8",
+)  # fmt: skip
 """In what the engine says of a stream of members; it may be the first to look at the values."""
 SMALL_TABLES = ("identity", "segments", "keyspaces", "runs", "parts", "pending", "rejects")
 

@@ -116,8 +116,8 @@ class Bench:
         asked = Asked(
             under,
             chosen.on_conflict,
-            pending_stream(pending, first) if pending else None,
-            reject_stream(rejects, first) if rejects else None,
+            (lambda: nullcontext(pending_stream(pending, first))) if pending else None,
+            (lambda: nullcontext(reject_stream(rejects, first))) if rejects else None,
         )
         with closing(
             self.engine.open_snapshot(
@@ -212,11 +212,11 @@ def snapshot_stream(snapshot: Snapshot, keyspace: int) -> pa.RecordBatchReader:
     return pa.table(dict(zip(schema.names, columns, strict=True)), schema).to_reader()
 
 
-def pending_stream(pending: Iterable[str], keyspace: int) -> pa.RecordBatchReader | None:
-    """What the state gives: members of unknown outcome; None where there are none."""
+def pending_stream(pending: Iterable[str], keyspace: int) -> pa.RecordBatchReader:
+    """What the state gives: members of unknown outcome."""
     rows = [{"keyspace": keyspace, "identifier": name} for name in pending]
     schema = pa.schema([("keyspace", pa.int64()), ("identifier", pa.utf8())])
-    return pa.Table.from_pylist(rows, schema=schema).to_reader() if rows else None
+    return pa.Table.from_pylist(rows, schema=schema).to_reader()
 
 
 def reject_stream(

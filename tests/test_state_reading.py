@@ -1,0 +1,127 @@
+"""The members are read ahead of the join, all of them once; nobody is locked out for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from segsync.engine.session import Session
+from segsync.engine.snapshot import PATIENCE_S, Room, Snapshot
+from segsync.state import Identity, State, StateMoved, create, open_state
+
+IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
+COUNT = 150_000
+NOW_MS = 1_790_000_000_000
+Member = tuple[int, str, int, int]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with closing(Session("1GB")) as made:
+        yield made
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    """A state with members in two keyspaces of one segment, and some in another's."""
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    with closing(open_state(path, read_only=False)) as made:
+        with made._writing():
+            for keyspace, segment in ((1, 1), (2, 2), (3, 1)):
+                made._database.execute(
+                    "INSERT INTO keyspaces VALUES (?, ?, 'user_account_id', ?)",
+                    (keyspace, segment, str(keyspace)),
+                )
+        made._database.ingest("members", table(members()).to_reader())
+        yield made
+
+
+def members() -> list[Member]:
+    """Identifiers that sort differently as texts, as numbers, and by their bytes."""
+    names = sorted({f"{n * 7919 % COUNT}é"[:-1] if n % 3 else f"É{n}" for n in range(COUNT)})
+    return [
+        (keyspace, name, len(name), NOW_MS + n)
+        for keyspace in (1, 2, 3)
+        for n, name in enumerate(names if keyspace != 2 else names[:10])
+    ]
+
+
+def table(rows: list[Member]) -> pa.Table:
+    columns = ("keyspace", "identifier", "fingerprint", "expires_at")
+    return pa.table(dict(zip(columns, zip(*rows, strict=True), strict=True)))
+
+
+def read(snapshot: Snapshot) -> list[Member]:
+    with snapshot.stream() as reader:
+        found = reader.read_all()
+    columns = [found.column(n).to_pylist() for n in range(found.num_columns)]
+    return list(zip(*columns, strict=True))
+
+
+def open_snapshot(session: Session, state: State, room: int, only: int | None = None) -> Snapshot:
+    source = partial(state.members, 1, only)
+    return Snapshot(session.cursor, source, only, NOW_MS, Room(room))
+
+
+@pytest.mark.parametrize("room", [1, 3_000_000, 10**9])
+def test_all_members_come_once_and_in_order(session: Session, state: State, room: int) -> None:
+    expected = [member for member in members() if member[0] != 2]
+    with closing(open_snapshot(session, state, room)) as snapshot:
+        assert read(snapshot) == expected
+        assert snapshot.facts.members == len(expected)
+        first = snapshot.facts
+        assert read(snapshot) == expected
+        assert snapshot.facts == first
+
+
+def test_who_is_not_taken_lets_the_state_go_and_reads_on_later(
+    session: Session, state: State, tmp_path: Path
+) -> None:
+    """An apply that wants to commit is not locked out by a plan whose query takes long."""
+    expected = [member for member in members() if member[0] != 2]
+    with closing(open_snapshot(session, state, 10**9)) as quick:
+        read(quick)
+    with (
+        closing(open_snapshot(session, state, 1)) as snapshot,
+        closing(open_state(tmp_path / "state.db", read_only=False)) as writer,
+    ):
+        time.sleep(0.2)
+        started = time.monotonic()
+        writer.replace_digests({}, 7)
+        assert time.monotonic() - started < PATIENCE_S + 3
+        assert read(snapshot) == expected
+        assert snapshot.facts == quick.facts
+
+
+def test_members_of_one_keyspace_come_without_it(session: Session, state: State) -> None:
+    expected = [member for member in members() if member[0] == 3]
+    with closing(open_snapshot(session, state, 1, only=3)) as snapshot:
+        time.sleep(PATIENCE_S + 0.5)
+        assert [(3, *member) for member in read(snapshot)] == expected
+
+
+def test_a_state_that_moves_on_while_it_is_read_is_noticed(
+    session: Session, state: State, tmp_path: Path
+) -> None:
+    with (
+        closing(open_snapshot(session, state, 1)) as snapshot,
+        closing(open_state(tmp_path / "state.db", read_only=False)) as writer,
+    ):
+        with writer._writing():
+            writer._database.execute("UPDATE identity SET serial = serial + 1")
+        with pytest.raises(StateMoved):
+            read(snapshot)
+
+
+def test_closing_early_ends_the_reading(session: Session, state: State) -> None:
+    for room in (1, 10**9):
+        open_snapshot(session, state, room).close()
+    with closing(open_snapshot(session, state, 1)) as snapshot, snapshot.stream() as reader:
+        assert reader.read_next_batch().num_rows
