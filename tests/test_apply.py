@@ -294,12 +294,13 @@ def test_a_guard_blocks_its_segment_and_lets_the_others_through(
     assert_sound(world)
 
 
-def test_below_ten_members_any_share_may_go(world: World) -> None:
-    world.define("vip", rows=[f"u{n}" for n in range(9)])
+@pytest.mark.parametrize(("members", "result"), [(9, Exit.DONE), (10, Exit.REFUSED)])
+def test_below_ten_members_any_share_may_go(world: World, members: int, result: Exit) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(members)])
     world.apply()
     world.accounts("vip", "u1")
-    assert world.apply().exit is Exit.DONE
-    assert_sound(world)
+    assert world.apply().exit is result
+    assert len(world.members("vip")) == (1 if result is Exit.DONE else members)
 
 
 def test_members_that_have_lapsed_are_not_guarded(world: World) -> None:

@@ -210,6 +210,7 @@ def test_a_missing_plan_is_told(world: World, saved: Path, tmp_path: Path) -> No
 def test_a_damaged_plan_is_refused(world: World, saved: Path) -> None:
     good = saved.read_bytes()
     chance = random.Random(1)
+    shown, spec = world.plan(), world.spec
     refused = 0
     for number in range(150):
         bad = bytearray(good)
@@ -218,9 +219,6 @@ def test_a_damaged_plan_is_refused(world: World, saved: Path) -> None:
         else:
             bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
         saved.write_bytes(bad)
-        with world.planned() as planned:
-            shown = planned.plan
-        spec = world.spec
         try:
             lineage = planfile.lineage_of(saved, world.state)
             assert lineage

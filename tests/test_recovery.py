@@ -247,6 +247,50 @@ def test_executions_may_be_late_doubled_and_strange(
         assert_sound(world, in_flight=1 + script.duplicates)
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"total_success": 2, "total_failure": 0},
+        {"total_success": 4, "total_failure": 0},
+        {"total_success": "many", "total_failure": 0},
+    ],
+)
+def test_counts_that_do_not_add_up_confirm_nothing(world: World, result: dict[str, Any]) -> None:
+    world.define("vip", rows=["a", "b", "c"])
+    world.emulator.faults.add("upload", ExecutionScript(patch={"result": result}))
+    report = world.apply()
+    assert report.exit is Exit.UNKNOWN
+    assert world.plan().totals.retry == 3
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def test_a_run_that_was_killed_before_it_sent_anything_leaves_nothing_in_doubt(
+    world: World,
+) -> None:
+    for moment in ("before create_import", "after create_import", "before upload"):
+        world.define("vip", rows=["a", "b", moment])
+        assert apply_until_killed(world, moment)
+        report = world.apply()
+        assert report.recovered is not None
+        unsent = report.recovered.outcome.unsent
+        assert report.plan is not None
+        assert report.plan.totals.retry == (0 if unsent else report.plan.totals.commands)
+        assert bool(unsent) == (moment != "before upload")
+        assert_sound(world)
+
+
+def test_an_upload_of_a_killed_apply_may_take_a_while_to_show(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    assert apply_until_killed(world, "after upload")
+    world.emulator.behave(lists_until_seen=5)
+    world.accounts("vip", "b", "c")
+    report = world.apply()
+    assert report.recovered is not None
+    assert report.recovered.outcome.confirmed == 2
+    assert_sound(world)
+
+
 def test_an_execution_that_the_list_shows_late_is_waited_for(world: World) -> None:
     options = some_changes(world)
     world.emulator.behave(lists_until_seen=4)

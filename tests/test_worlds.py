@@ -165,6 +165,7 @@ def test_each_world_is_reached_and_then_nothing_is_left_to_do(tmp_path: Path, wi
             assert world.apply(allowed=tuple(wanted)).exit is Exit.DONE, name
             second = world.apply(allowed=tuple(wanted))
             assert second.run is None, name
+            assert second.plan is not None
+            assert {segment.name for segment in second.plan.segments} == wanted.keys()
             forget_invalid_rows(world)
             assert_sound(world)
-            assert {segment.name for segment in world.plan().segments} == wanted.keys()
