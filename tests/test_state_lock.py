@@ -15,10 +15,12 @@ from threading import Event
 
 import pytest
 
+from segsync import reconcile
 from segsync.emulator import Stall
 from segsync.emulator.world import Upload
 from segsync.errors import Locked
 from segsync.plan import Plan
+from segsync.planning import PlanOptions
 from segsync.state import hold
 from tests.support.cli import Done, environment, segsync
 from tests.support.world import TOKEN, World, assert_sound
@@ -202,4 +204,35 @@ def test_an_apply_that_is_killed_lets_the_next_one_in(world: World) -> None:
         first.wait()
     assert world.plan().open_run is not None
     world.settle(applies=1)
+    assert_sound(world)
+
+
+def test_plans_and_applies_never_lock_each_other_out(world: World) -> None:
+    """A plan that holds one of its readers while it opens another would wait for the apply that
+    waits for it; plans see pending members here, in the middle of a run."""
+    rows = [(f"u{n}", n) for n in range(2000)]
+    world.define("vip", "user_account_id", "total", rows=rows)
+    world.define("mail", "email_hash", rows=[f"h{n}" for n in range(500)])
+    world.apply()
+    spec, over = world.spec, Event()
+
+    def plan_on() -> float:
+        longest = 0.0
+        while not over.is_set():
+            started = time.monotonic()
+            with reconcile.plan(spec, PlanOptions(), world.clock, world.said):
+                longest = max(longest, time.monotonic() - started)
+        return longest
+
+    with ThreadPoolExecutor(3) as threads:
+        planners = [threads.submit(plan_on) for _ in range(3)]
+        try:
+            for number in range(1, 12):
+                world.fill("vip", [(name, total + number) for name, total in rows])
+                started = time.monotonic()
+                assert world.apply().run is not None
+                assert time.monotonic() - started < PATIENCE
+        finally:
+            over.set()
+        assert max(planner.result() for planner in planners) < PATIENCE
     assert_sound(world)
