@@ -94,6 +94,24 @@ def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_af
     assert_sound(world, converged=False)
 
 
+def test_failures_of_another_command_do_not_make_a_removal_confirmed(world: World) -> None:
+    world.emulator.behave(error_file="missing")
+    names = [f"customer-{n}" for n in range(20)]
+    world.define("vip", rows=names)
+    stays, goes = (world.emulator.account(name) for name in ("customer-0", "customer-1"))
+    world.apply()
+    world.emulator.reject([stays, goes])
+    world.define("vip", rows=names, expiration="60d")
+    for _ in range(2):
+        assert figures(world.apply()) == (0, 0, 20, 0)
+    world.accounts("vip", *(name for name in names if name != "customer-1"))
+    report = world.apply()
+    assert report.run is not None
+    assert report.run.outcome.given_up == 19
+    assert world.plan().totals.remove == 1
+    assert world.plan().totals.retry == 1
+
+
 @pytest.mark.parametrize("shape", ["json_flat", "missing"])
 def test_platform_that_accepts_in_the_second_run_ends_with_all_members(
     world: World, shape: Any

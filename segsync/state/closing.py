@@ -87,12 +87,22 @@ def close_run(database: Database, closing: Closing) -> Outcome:
     return outcome
 
 
+_OPERATION = "CASE c.change WHEN 'remove' THEN 'DELETE' ELSE 'UPDATE' END"
+
+
+def _same_command(table: str) -> str:
+    """Whether a table has the very command that is to be written into it."""
+    return (
+        f"({table}.operation = excluded.operation AND {table}.fingerprint = excluded.fingerprint)"
+    )
+
+
 def _store_rejects(database: Database, now_ms: int) -> None:
     pauses = " ".join(f"WHEN {n} THEN {p}" for n, p in enumerate(FIRST_PAUSES_MS, start=1))
-    same = "(rejects.operation = excluded.operation AND rejects.fingerprint = excluded.fingerprint)"
+    same = _same_command("rejects")
     database.execute(
         "INSERT INTO rejects SELECT c.keyspace, c.identifier, "
-        "CASE c.change WHEN 'remove' THEN 'DELETE' ELSE 'UPDATE' END, c.fingerprint, r.reason, 1, "
+        f"{_OPERATION}, c.fingerprint, r.reason, 1, "
         f"{now_ms}, {now_ms}, {now_ms} FROM rejected_lines r JOIN changes c ON c.line = r.line "
         "WHERE true ON CONFLICT (keyspace, identifier) DO UPDATE SET "
         f"attempts = CASE WHEN {same} THEN attempts + 1 ELSE 1 END, "
@@ -136,10 +146,14 @@ def _accepted_lines(part: PartRecord) -> str:
 
 
 def _keep_pending(database: Database, part: PartRecord, *, failures: int) -> None:
+    """Failures add up for one and the same command; another one of the member counts anew."""
+    same = _same_command("pending")
     database.execute(
-        f"INSERT INTO pending SELECT c.keyspace, c.identifier, {failures} FROM changes c "
-        f"WHERE {_accepted_lines(part)} "
-        "ON CONFLICT (keyspace, identifier) DO UPDATE SET failures = failures + excluded.failures"
+        f"INSERT INTO pending SELECT c.keyspace, c.identifier, {_OPERATION}, c.fingerprint, "
+        f"{failures} FROM changes c WHERE {_accepted_lines(part)} "
+        "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
+        f"failures = excluded.failures + CASE WHEN {same} THEN failures ELSE 0 END, "
+        "operation = excluded.operation, fingerprint = excluded.fingerprint"
     )
     # An earlier refusal says nothing of what the platform has now, and must not delay the next try.
     _delete(database, "rejects", _accepted_lines(part))

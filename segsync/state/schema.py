@@ -48,6 +48,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE pending (
             keyspace INTEGER NOT NULL,
             identifier TEXT NOT NULL,
+            operation TEXT NOT NULL,
+            fingerprint INTEGER NOT NULL,
             failures INTEGER NOT NULL,
             PRIMARY KEY (keyspace, identifier)
         ) WITHOUT ROWID""",

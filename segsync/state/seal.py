@@ -24,7 +24,7 @@ _RECORDS = {
     ),
 }
 _BACKLOG = {
-    "pending": "keyspace identifier failures",
+    "pending": "keyspace identifier operation fingerprint failures",
     "rejects": (
         "keyspace identifier operation fingerprint reason attempts first_at last_at next_attempt_at"
     ),
