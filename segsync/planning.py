@@ -15,17 +15,16 @@ from segsync.comparison import (
     compare_segment,
     orphan,
 )
-from segsync.destination import SegmentLookup
 from segsync.engine import PART_LIMIT, Engine, Keyspaces, Layout, Target
 from segsync.errors import SourceError
-from segsync.model import NEVER, Address, Spec
+from segsync.model import NEVER, Spec
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
 from segsync.progress import Progress
 from segsync.readers import Readers
 from segsync.selection import Selected, Selection, check_allowed, select
 from segsync.state import State, StateSegment
 
-LookUp = Callable[[Address], SegmentLookup]
+ProblemOf = Callable[[SegmentPlan], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def open_engine(state: State, options: PlanOptions) -> Iterator[Engine]:
 class Planner:
     """Makes one plan. Writes nothing.
 
-    With `look_up`, segments that the platform cannot fill are errors.
+    Segments of which `problem_of` says why the platform cannot fill them are errors.
     """
 
     spec: Spec
@@ -85,7 +84,7 @@ class Planner:
     options: PlanOptions
     progress: Progress
     now_ms: int
-    look_up: LookUp | None = None
+    problem_of: ProblemOf | None = None
 
     def make(self) -> Planned:
         """Plan every selected segment; a source's errors are those of its segments.
@@ -143,12 +142,8 @@ class Planner:
         )
 
     def _looked_up(self, segment: SegmentPlan) -> SegmentPlan:
-        if not self.look_up or not segment.sends or not segment.counts.commands:
-            return segment
-        answer = self.look_up(segment.address)
-        if answer.problem is None:
-            return segment
-        return replace(segment, status=SegmentStatus.ERROR, error=answer.detail)
+        problem = self.problem_of(segment) if self.problem_of else None
+        return replace(segment, status=SegmentStatus.ERROR, error=problem) if problem else segment
 
     def _assemble(self, selection: Selection, segments: tuple[SegmentPlan, ...]) -> Plan:
         run = self.state.open_run()

@@ -390,3 +390,23 @@ def test_a_plan_before_the_first_apply_leaves_no_state_behind(world: World) -> N
     world.define("vip", rows=["a"])
     assert world.plan().totals.add == 1
     assert not world.state.parent.exists()
+
+
+def test_one_segment_known_by_id_and_by_name_is_refused(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    identifier = next(
+        segment.id
+        for segment in world.emulator.world.segments.by_id.values()
+        if segment.technical_name == "vip"
+    )
+    world.define("twin", rows=["c"], segment_id=identifier)
+    uploads = len(world.uploads)
+    report = world.apply()
+    assert report.plan is not None
+    [twin] = [segment for segment in report.plan.segments if segment.name == "twin"]
+    assert twin.status is SegmentStatus.ERROR
+    assert twin.error is not None
+    assert "technical name vip" in twin.error
+    assert report.exit is Exit.ERROR
+    assert len(world.uploads) == uploads

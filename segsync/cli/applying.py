@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import PlanOptions
-    from segsync.reconcile import Applying
     from segsync.render.progress import Shown
     from segsync.report import Exit, Report
+    from segsync.runs import Applying
     from segsync.state import State
 
 
@@ -104,8 +104,9 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
 
     from segsync.mediarithmics import Mediarithmics
     from segsync.planfile import lineage_of
-    from segsync.reconcile import Applying, writing_state
+    from segsync.reconcile import writing_state
     from segsync.render.progress import make_progress
+    from segsync.runs import Applying
     from segsync.sending import Timing
     from segsync.state import hold
 

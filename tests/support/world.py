@@ -28,8 +28,8 @@ from segsync.model import Spec
 from segsync.plan import Plan
 from segsync.planning import Planned, PlanOptions
 from segsync.progress import Silent
-from segsync.reconcile import Applying
 from segsync.report import Report
+from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.spec import load_spec
 from segsync.state import PartStatus, RunStatus, State, hold, open_state
