@@ -84,7 +84,7 @@ def plan_exits(plan: Plan) -> set[Exit]:
 
 def _run_exits(outcome: Outcome) -> set[Exit]:
     found = set()
-    if outcome.unknown:
+    if outcome.unknown or outcome.doubted:
         found.add(Exit.UNKNOWN)
     if outcome.unsent:
         found.add(Exit.ERROR)

@@ -216,9 +216,8 @@ def _is_final(error: DestinationError) -> bool:
 
 
 def _in_doubt(part: PartRecord, step: int) -> bool:
-    """Whether a part that must be finished before `step` may still take effect when sent again."""
-    refused = bool(part.total_failure)
-    return part.step < step and (refused or part.status is not PartStatus.CONFIRMED)
+    """Whether a part that must be finished before `step` may still take effect."""
+    return part.step < step and part.status is not PartStatus.CONFIRMED
 
 
 def _lacks_counts(execution: Execution) -> bool:

@@ -127,3 +127,59 @@ def test_other_segments_are_not_held_up_by_one_that_changes_its_identifiers(worl
     assert [part.last - part.first + 1 for part in report.run.parts] == [PEOPLE + 2, PEOPLE]
     assert_everybody_is_there(world)
     assert world.members("reader") == world.expected("reader")
+
+
+def test_a_removal_that_is_rejected_does_not_keep_everybody_else_out(world: World) -> None:
+    people(world)
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    world.emulator.reject([world.emulator.email("h3")])
+    report = world.apply(allowed=("vip",))
+    assert report.exit is Exit.REJECTED
+    assert report.run is not None
+    assert [part.status for part in report.run.parts] == [PartStatus.CONFIRMED] * 2
+    assert len(world.members("vip")) == 3 * PEOPLE
+
+
+@pytest.mark.parametrize("expiration", ["never", "30d"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_whom_a_late_removal_takes_along_is_said_once_more(
+    world: World, expiration: str, lost: bool
+) -> None:
+    """A rejected removal that is accepted later removes the person, under any identifier."""
+    people(world, expiration=expiration)
+    world.fill("vip", by_hash())
+    world.apply()
+    world.fill("vip", by_account())
+    world.emulator.reject([world.emulator.email("h3")])
+    world.apply(allowed=("vip",))
+    world.emulator.accept_all()
+    if lost:
+        world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    late = world.apply()
+    assert late.exit is Exit.UNKNOWN
+    assert late.run is not None
+    assert late.run.outcome.doubted == PEOPLE
+    assert len(world.members("vip")) == 3 * (PEOPLE if lost else PEOPLE - 1)
+    again = world.apply()
+    assert again.plan is not None
+    assert again.plan.totals.retry == PEOPLE + lost
+    assert again.exit is Exit.DONE
+    world.emulator.refused.clear()
+    assert_everybody_is_there(world)
+
+
+def test_members_that_a_late_removal_cannot_touch_are_not_said_again(world: World) -> None:
+    people(world)
+    world.fill("vip", [*by_hash(), ("lonely", None, None)])
+    world.apply()
+    world.emulator.reject([world.emulator.email("lonely")])
+    world.fill("vip", by_hash())
+    assert world.apply().exit is Exit.REJECTED
+    world.emulator.accept_all()
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert report.run is not None
+    assert report.run.outcome.doubted == 0
+    assert not world.plan().changes_something

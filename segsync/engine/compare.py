@@ -59,7 +59,7 @@ def compare(
         duplicates=duplicates,
         conflicts=conflicts,
         deferred=deferred,
-        rekeyed=_is_rekeyed(cursor, number, added=counts["add"], removed=counts["remove"]),
+        rekeyed=bool(counts["remove"]) and _is_rekeyed(cursor, number),
         **counts,
     )
 
@@ -271,13 +271,15 @@ def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
     return dict(zip(names, map(int, counts), strict=True))
 
 
-def _is_rekeyed(cursor: Cursor, number: int, *, added: int, removed: int) -> bool:
-    """Whether members are added under one kind or compartment and removed under another."""
-    if not added or not removed:
-        return False
+def _is_rekeyed(cursor: Cursor, number: int) -> bool:
+    """Whether members are added under one kind or compartment and removed under another.
+
+    A member of unknown outcome, who may not be one, is added too.
+    """
+    added = f"change = {ADD} OR (retry AND change IN ({UPDATE}, {RENEW}))"
     pairs = cursor.row(
         f"""SELECT count(*) FROM
-            (SELECT DISTINCT keyspace FROM changed_{number} WHERE change = {ADD}) a,
+            (SELECT DISTINCT keyspace FROM changed_{number} WHERE {added}) a,
             (SELECT DISTINCT keyspace FROM changed_{number} WHERE change = {REMOVE}) r
         WHERE a.keyspace <> r.keyspace"""
     )

@@ -42,7 +42,7 @@ def next_steps(report: Report) -> list[str]:
 
 def _steps_after(outcome: Outcome) -> list[str]:
     steps = []
-    if outcome.unknown:
+    if outcome.unknown or outcome.doubted:
         steps.append(
             "Run `segsync apply` again: it says once more what is in doubt, which does no harm."
         )
@@ -58,7 +58,7 @@ def _steps_after(outcome: Outcome) -> list[str]:
 
 def _run(run: RunReport, columns: int, title: str) -> list[Line]:
     outcome = run.outcome
-    clean = not (outcome.rejected or outcome.unknown or outcome.unsent)
+    clean = not (outcome.rejected or outcome.unknown or outcome.unsent or outcome.doubted)
     done = title if clean or outcome.confirmed else f"{title}, without success"
     headline = f"{done}: {_figures(outcome)} in {figures.seconds(run.seconds)}."
     rows = [EMPTY, *(_table(run.segments, columns) if run.segments else [])]
@@ -85,6 +85,12 @@ def _problems(run: RunReport) -> list[str]:
         texts.append(
             f"{figures.plural(run.outcome.given_up, 'command')} taken as confirmed although some "
             "of them failed: the platform did not say which, three times"
+        )
+    if run.outcome.doubted:
+        texts.append(
+            "a removal that was rejected before was accepted: the person may be one of the "
+            f"{figures.plural(run.outcome.doubted, 'member')} that the same segment knows by "
+            "another kind of identifier, so these are said once more"
         )
     return texts
 

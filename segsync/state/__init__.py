@@ -2,7 +2,9 @@
 
 from segsync.state.closing import Closing, Outcome
 from segsync.state.file import create, drafts_of, is_there
+from segsync.state.journal import Journal
 from segsync.state.lock import hold
+from segsync.state.opening import empty_state, open_state
 from segsync.state.records import (
     Identity,
     Keyspace,
@@ -13,7 +15,7 @@ from segsync.state.records import (
     RunStatus,
     StateSegment,
 )
-from segsync.state.store import Journal, State, StateMoved, empty_state, open_state
+from segsync.state.store import State, StateMoved
 
 __all__ = [
     "Closing",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from segsync.state.database import Database
+from segsync.state.late_removals import doubt_members_beside, keyspaces_of_late_removals
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
 
@@ -45,8 +46,8 @@ class Closing:
 class Outcome:
     """How many commands of a run were confirmed, rejected, are unknown, or were never sent.
 
-    `given_up` (part of `confirmed`), by segment number, were taken as confirmed although some
-    failed namelessly.
+    By segment number: `given_up_in` (part of `confirmed`) were taken as confirmed although some
+    failed namelessly; `doubted_in` are members who may have left with one that was removed late.
     """
 
     confirmed: int
@@ -54,11 +55,17 @@ class Outcome:
     unknown: int
     unsent: int
     given_up_in: Mapping[int, int] = field(default_factory=dict)
+    doubted_in: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def given_up(self) -> int:
         """The sum over the segments."""
         return sum(self.given_up_in.values())
+
+    @property
+    def doubted(self) -> int:
+        """The sum over the segments."""
+        return sum(self.doubted_in.values())
 
     @property
     def status(self) -> RunStatus:
@@ -76,12 +83,14 @@ def close_run(database: Database, closing: Closing) -> Outcome:
     if closing.rejected is not None:
         database.ingest("rejected_lines", closing.rejected)
     with database.transaction():
+        removed_late = keyspaces_of_late_removals(database, closing.parts)
         _store_rejects(database, closing.closed_at_ms)
         given_up = Counter[int]()
         for part in _merged(closing.parts):
             given_up.update(_settle_part(database, part))
         _forget(database, after=max((part.last for part in closing.parts), default=0))
-        outcome = _count(database, closing.parts, given_up)
+        doubted = doubt_members_beside(database, removed_late, closing.parts)
+        outcome = _count(database, closing.parts, given_up, doubted)
         _update_segments(database, closing, outcome)
         _end(database, closing, outcome)
     return outcome
@@ -230,7 +239,12 @@ def _add_digests(database: Database, lines: str) -> int:
     return int(removed)
 
 
-def _count(database: Database, parts: tuple[PartRecord, ...], given_up: Counter[int]) -> Outcome:
+def _count(
+    database: Database,
+    parts: tuple[PartRecord, ...],
+    given_up: Counter[int],
+    doubted: Mapping[int, int],
+) -> Outcome:
     lines = dict.fromkeys(PartStatus, 0)
     for part in parts:
         lines[part.status] += part.last - part.first + 1
@@ -241,6 +255,7 @@ def _count(database: Database, parts: tuple[PartRecord, ...], given_up: Counter[
         unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up.total(),
         unsent=lines[PartStatus.UNSENT],
         given_up_in=dict(given_up),
+        doubted_in=doubted,
     )
 
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
-from segsync.state import file
 from segsync.state.closing import Closing, Outcome, close_run
 from segsync.state.database import Database, damaged
+from segsync.state.journal import Journal, read_runs, write_journal
 from segsync.state.records import (
     Identity,
     Keyspace,
-    PartRecord,
     PartStatus,
     Reject,
     Run,
-    RunStatus,
     StateSegment,
 )
-from segsync.state.seal import check_seals, write_seals
+from segsync.state.seal import write_seals
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,20 +28,10 @@ SIGNS_OF_DAMAGE = (
     "malformed", "not a database", "mismatch", "Conversion Error", "unicode", "utf-8",
 )  # fmt: skip
 """In what the engine says of a stream of members; it may be the first to look at the values."""
-SMALL_TABLES = ("identity", "segments", "keyspaces", "runs", "parts", "pending", "rejects")
 
 
 class StateMoved(StateError):
     """Another process committed while the state was being read: read it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Journal:
-    """A run to be made durable before its first byte is sent."""
-
-    run: Run
-    segments: tuple[StateSegment, ...]
-    keyspaces: tuple[Keyspace, ...]
 
 
 class State:
@@ -185,36 +170,12 @@ class State:
 
     def open_run(self) -> Run | None:
         """The run whose outcome is not decided yet."""
-        found = self._runs("WHERE status = 'open'")
+        found = read_runs(self._database, "WHERE status = 'open'")
         return found[0] if found else None
 
     def last_runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
-        return self._runs(f"ORDER BY serial DESC LIMIT {int(limit)}")
-
-    def _runs(self, clause: str) -> list[Run]:
-        rows = self._database.rows(
-            "SELECT serial, reference, status, submitted_at, spec_sha256, commands, "
-            "coalesce(import_id, ''), coalesce(closed_at, 0), confirmed, rejected, unknown, unsent "
-            f"FROM runs {clause}"
-        )
-        return [
-            Run(
-                serial, reference, RunStatus(status), submitted, spec, commands,
-                self._parts(serial), import_id or None, closed or None, *counts,
-            )
-            for serial, reference, status, submitted, spec, commands, import_id, closed, *counts
-            in rows
-        ]  # fmt: skip
-
-    def _parts(self, serial: int) -> tuple[PartRecord, ...]:
-        rows = self._database.rows(
-            "SELECT number, step, first_line, last_line, bytes, sha256, status, "
-            "coalesce(execution_id, ''), coalesce(total_success, -1), coalesce(total_failure, -1) "
-            "FROM parts WHERE run = ? ORDER BY number",
-            (serial,),
-        )
-        return tuple(_part(*row) for row in rows)
+        return read_runs(self._database, f"ORDER BY serial DESC LIMIT {int(limit)}")
 
     @contextmanager
     def members(
@@ -312,69 +273,9 @@ class State:
 
     def begin_run(self, journal: Journal) -> None:
         """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
-        self._begin(journal)
-        self._moment = _moment(self._database)
-
-    def _begin(self, journal: Journal) -> None:
         with self._writing():
-            self._insert_segments(journal.segments, journal.run.submitted_at_ms)
-            self._insert_keyspaces(journal.keyspaces)
-            self._insert_run(journal.run)
-
-    def _insert_segments(self, segments: Iterable[StateSegment], now_ms: int) -> None:
-        for segment in segments:
-            self._database.execute(
-                "INSERT INTO segments (id, field, value, name, reasserted_at) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-                (
-                    segment.number,
-                    segment.address.field,
-                    segment.address.value,
-                    segment.name,
-                    segment.reasserted_at or now_ms,
-                ),
-            )
-
-    def _insert_keyspaces(self, keyspaces: Iterable[Keyspace]) -> None:
-        for keyspace in keyspaces:
-            self._database.execute(
-                "INSERT INTO keyspaces VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-                (
-                    keyspace.number,
-                    keyspace.segment,
-                    keyspace.kind.value,
-                    keyspace.compartment_id,
-                ),
-            )
-
-    def _insert_run(self, run: Run) -> None:
-        self._database.execute(
-            "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, commands) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                run.serial,
-                run.reference,
-                run.status.value,
-                run.submitted_at_ms,
-                run.spec_sha256,
-                run.commands,
-            ),
-        )
-        for part in run.parts:
-            self._database.execute(
-                "INSERT INTO parts (run, number, step, first_line, last_line, bytes, sha256, "
-                "status) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    run.serial,
-                    part.number,
-                    part.step,
-                    part.first,
-                    part.last,
-                    part.size,
-                    part.sha256,
-                    part.status.value,
-                ),
-            )
+            write_journal(self._database, journal)
+        self._moment = _moment(self._database)
 
     def note_import(self, serial: int, import_id: str) -> None:
         """Remember the run's document import; nothing is uploaded before."""
@@ -398,7 +299,7 @@ class State:
         """Carry a run's outcome into the snapshot, and end the run, in one transaction."""
         outcome = close_run(self._database, closing)
         self._moment = _moment(self._database)
-        self.identity = _read_identity(self._database)
+        self.identity = read_identity(self._database)
         return outcome
 
     def replace_digests(self, digests: dict[int, int], probe: int) -> None:
@@ -409,66 +310,13 @@ class State:
                     "UPDATE segments SET digest = ? WHERE id = ?", (digest, segment)
                 )
             self._database.execute("UPDATE identity SET digest_probe = ?", (probe,))
-        self.identity = _read_identity(self._database)
-
-
-def _part(
-    number: int,
-    step: int,
-    first: int,
-    last: int,
-    size: int,
-    sha256: str,
-    status: str,
-    execution: str,
-    success: int,
-    failure: int,
-) -> PartRecord:
-    return PartRecord(
-        number=number,
-        step=step,
-        first=first,
-        last=last,
-        size=size,
-        sha256=sha256,
-        status=PartStatus(status),
-        execution_id=execution or None,
-        total_success=None if success < 0 else success,
-        total_failure=None if failure < 0 else failure,
-    )
+        self.identity = read_identity(self._database)
 
 
 _OPEN_CHANGES = (
     "SELECT keyspace, identifier FROM changes WHERE change <> 'forget' "
     "AND EXISTS (SELECT 1 FROM runs WHERE status = 'open')"
 )
-
-
-def open_state(path: Path, *, read_only: bool) -> State:
-    """Open and check a state file. Raises StateError; FileNotFoundError if there is none."""
-    path = path.resolve()
-    file.check_file(path)
-    database = Database(path, read_only=read_only)
-    try:
-        return State(database, _prepare(database, read_only=read_only), read_only=read_only)
-    except BaseException:
-        database.close()
-        raise
-
-
-def _prepare(database: Database, *, read_only: bool) -> Identity:
-    file.check_version(database, read_only=read_only)
-    if not read_only:
-        file.migrate(database)
-    for table in SMALL_TABLES:
-        found = database.rows(f"PRAGMA quick_check('{table}')")[0][0]
-        if found != "ok":
-            raise damaged(database.path, str(found))
-    database.execute("BEGIN")
-    check_seals(database)
-    identity = _read_identity(database)
-    database.execute("COMMIT")
-    return identity
 
 
 def _moment(database: Database) -> tuple[Any, ...]:
@@ -478,7 +326,8 @@ def _moment(database: Database) -> tuple[Any, ...]:
     )[0]
 
 
-def _read_identity(database: Database) -> Identity:
+def read_identity(database: Database) -> Identity:
+    """Whose state it is. Raises StateDamaged."""
     try:
         rows: list[tuple[Any, ...]] = database.rows(
             "SELECT lineage, serial, datamart_id, api_origin, digest_probe FROM identity"
@@ -486,18 +335,3 @@ def _read_identity(database: Database) -> Identity:
         return Identity(*rows[0])
     except (IndexError, TypeError, UnicodeDecodeError):
         raise damaged(database.path, "it has no identity") from None
-    except StateDamaged:
-        raise
-
-
-@contextmanager
-def empty_state(identity: Identity) -> Iterator[State]:
-    """A state without members, for a plan before the first apply; it leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="segsync-") as folder:
-        path = Path(folder) / "state.db"
-        file.create(path, identity)
-        state = open_state(path, read_only=True)
-        try:
-            yield state
-        finally:
-            state.close()
