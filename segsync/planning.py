@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -112,7 +112,6 @@ class Planner:
 
     def _compare_all(self, selection: Selection) -> tuple[SegmentPlan, ...]:
         with Readers(self.spec, selection.segments, self.options.parallelism) as readers:
-            whole = readers.snapshots.submit(self.state.check_whole)
             around = self._circumstances()
             try:
                 plans = readers.each(partial(compare_segment, around), _source_failed)
@@ -121,9 +120,18 @@ class Planner:
                 self.engine.interrupt()
                 raise
             removed = [compare_removed(around, *pair) for pair in selection.removed]
-            whole.result()
         found = (*plans, *removed, *(orphan(known) for known in selection.orphaned))
+        self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
+
+    def _check_what_was_not_read(self, plans: Iterable[SegmentPlan]) -> None:
+        """Before a state is written: what was read agrees with its digest, but was it all?"""
+        if self.state.read_only:
+            return
+        unread = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
+        read = {plan.number for plan in plans if plan.status not in unread}
+        if any(known.number not in read for known in self.state.segments()):
+            self.state.check_whole()
 
     def _circumstances(self) -> Circumstances:
         state, engine = self.state, self.engine

@@ -157,6 +157,7 @@ def _refresh_digests(state: State, engine: Engine) -> None:
     probe = engine.digest_probe()
     if probe == state.identity.digest_probe:
         return
+    state.check_whole()
     digests = {}
     only_keyspaces = state.only_keyspaces()
     for segment in state.segments():

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
 from segsync.plan import Plan
 from segsync.report import Exit
 from segsync.state import Identity, create, is_there, open_state
+from segsync.state.file import PAGE_SIZE
 from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
 
@@ -376,6 +377,54 @@ def test_a_flipped_bit_is_noticed_or_harmless(world: World, shard: int) -> None:
         world.state.write_bytes(bad)
         refused += is_refused(world, pristine, apply=number % 5 == 0)
     assert refused > 4
+
+
+def test_a_flipped_bit_in_an_index_is_noticed_or_harmless(world: World) -> None:
+    """An index that has lost an entry makes a row invisible to some queries, and not to others."""
+    well_filled(world)
+    pristine = look(world, apply=False)
+    good = world.state.read_bytes()
+    with closing(sqlite3.connect(world.state)) as database:
+        sql = "SELECT rootpage FROM sqlite_master WHERE type = 'index'"
+        pages = [(row[0] - 1) * PAGE_SIZE for row in database.execute(sql)]
+    used = [at for page in pages for at in range(page, page + PAGE_SIZE) if good[at]]
+    refused = 0
+    for at in random.Random(1).sample(used, 100):
+        world.state.write_bytes(good[:at] + bytes([good[at] ^ 2]) + good[at + 1 :])
+        refused += is_refused(world, pristine, apply=False)
+    assert refused > 50
+
+
+LEAF_OF_MEMBERS = 0x0A
+"""The first byte of a page of a tree without row numbers: see SQLite's file format."""
+
+
+def has_middle(content: bytearray, page: int) -> bool:
+    return content.find(b"many04500", page, page + PAGE_SIZE) > 0
+
+
+@pytest.mark.parametrize("left_out", ["by target", "by a failing query", "orphaned"])
+def test_damage_in_a_segment_that_is_not_read_stops_an_apply(world: World, left_out: str) -> None:
+    """Pages beside it would be written to, and what is read of the others does not show it."""
+    world.define("few", rows=["a", "b"])
+    world.define("many", rows=[f"many{n:05}" for n in range(9_000)])
+    world.apply()
+    if left_out == "by a failing query":
+        world.tables["many"].keys["query"] = "SELECT nothing FROM nowhere"
+    if left_out == "orphaned":
+        world.drop("many")
+    content = bytearray(world.state.read_bytes())
+    pages = range(0, len(content), PAGE_SIZE)
+    page = next(at for at in pages if content[at] == LEAF_OF_MEMBERS and has_middle(content, at))
+    content[page] ^= 0xFF
+    world.state.write_bytes(content)
+    targets = ("few",) if left_out == "by target" else ()
+    world.accounts("few", "a", "c")
+    uploads = len(world.uploads)
+    with pytest.raises(StateDamaged):
+        world.apply(targets=targets)
+    assert len(world.uploads) == uploads
+    assert world.plan(targets=("few",)).totals.add == 1
 
 
 def test_a_state_that_was_cut_off_anywhere_is_refused(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,27 +217,20 @@ def _cell_sql(value: str) -> str:
 
 def _cut(cursor: Cursor, header: int, limit: int) -> tuple[Part, ...]:
     """The parts: as few as stay below the limit, none across a step."""
-    steps = cursor.rows(
-        "SELECT step, min(line), max(line), sum(strlen(text))::BIGINT FROM lines GROUP BY step "
-        "ORDER BY step"
-    )
+    steps = cursor.rows("SELECT step, min(line), max(line) FROM lines GROUP BY step ORDER BY step")
     parts: list[Part] = []
-    for step, first, last, size in steps:
-        if size + header < limit:
-            parts.append(Part(len(parts) + 1, step, first, last, size + header))
-        else:
-            parts += _cut_step(cursor, (step, first, last), header, limit, len(parts))
+    for step, first, last in steps:
+        for start, end, size in _cut_step(cursor, first, last, header, limit):
+            parts.append(Part(len(parts) + 1, step, start, end, size))
     return tuple(parts)
 
 
 def _cut_step(
-    cursor: Cursor, bounds: tuple[int, int, int], header: int, limit: int, made: int
-) -> list[Part]:
-    """Walk along the lengths of the lines, a batch at a time."""
+    cursor: Cursor, first: int, last: int, header: int, limit: int
+) -> Iterator[tuple[int, int, int]]:
+    """Walk along the lengths of the lines, a batch at a time: first line, last line, bytes."""
     import pyarrow.compute as compute
 
-    step, first, last = bounds
-    parts: list[Part] = []
     start, size, line = first, header, first
     lengths = f"SELECT strlen(text) AS size FROM lines WHERE line BETWEEN {first} AND {last}"
     with cursor.stream(lengths) as batches:
@@ -252,10 +245,9 @@ def _cut_step(
                 line += taken
                 column = column.slice(taken)
                 if room >= 0:
-                    parts.append(Part(made + len(parts) + 1, step, start, line - 1, size))
+                    yield start, line - 1, size
                     start, size = line, header
-    parts.append(Part(made + len(parts) + 1, step, start, last, size))
-    return parts
+    yield start, last, size
 
 
 def ranges(cursor: Cursor) -> tuple[LineRange, ...]:

@@ -95,9 +95,12 @@ ProxyIfGiven = Annotated[str | None, *_checked(urls.proxy_url, **_text_schema)]
 
 
 class _Closed(BaseModel):
-    """Nothing but the keys that are named, and nothing converted on the quiet."""
+    """Nothing but the keys that are named, and nothing converted on the quiet.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    A model that is not asked for anything is not built: that takes some milliseconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class GuardEntry(_Closed):

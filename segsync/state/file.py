@@ -14,6 +14,8 @@ from segsync.state.records import Identity
 from segsync.state.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from segsync.state.seal import write_seals
 
+PAGE_SIZE = 16_384
+"""Bytes. A commit touches pages all over the members' tree: fewer and larger ones cost less."""
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 DRAFT = ".new-"
@@ -63,10 +65,22 @@ def check_file(path: Path) -> None:
         raise damaged(path, "the file is empty")
     if len(header) < HEADER_LENGTH or not header.startswith(HEADER):
         raise damaged(path, "it is not a SQLite file")
+    if int.from_bytes(header[16:18], "big") != PAGE_SIZE:
+        raise damaged(path, "its header gives pages of another size")
     if header[18:20] != ROLLBACK_JOURNAL:
         raise damaged(path, "its header says that it is not kept with a rollback journal")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise damaged(path, "it is a SQLite file, but not a state of segsync")
+    if not Path(f"{path}-journal").exists():
+        _check_length(path, status.st_size, header)
+
+
+def _check_length(path: Path, length: int, header: bytes) -> None:
+    """A commit that was cut short is mended by its journal; without one the length must fit."""
+    pages = int.from_bytes(header[28:32], "big")
+    expected = pages * PAGE_SIZE
+    if length != expected:
+        raise damaged(path, f"it has {length:,} bytes, and should have {expected:,}")
 
 
 def _read_header(path: Path) -> bytes:
@@ -114,6 +128,7 @@ def drafts_of(path: Path) -> list[Path]:
 def _initialise(draft: Path, identity: Identity) -> None:
     database = Database(draft, read_only=False)
     try:
+        database.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrate(database)
         database.execute(

@@ -33,7 +33,7 @@ def _prepare(database: Database, *, read_only: bool) -> Identity:
     if not read_only:
         file.migrate(database)
     for table in SMALL_TABLES:
-        found = database.rows(f"PRAGMA quick_check('{table}')")[0][0]
+        found = database.rows(f"PRAGMA integrity_check('{table}')")[0][0]
         if found != "ok":
             raise damaged(database.path, str(found))
     database.execute("BEGIN")

@@ -39,7 +39,7 @@ class State:
 
     def __init__(self, database: Database, identity: Identity, *, read_only: bool) -> None:
         self._database = database
-        self._read_only = read_only
+        self.read_only = read_only
         self.path = database.path
         self.identity = identity
         self._moment = _moment(database)
@@ -60,13 +60,11 @@ class State:
             )
 
     def check_whole(self) -> None:
-        """Let SQLite check the structure of the whole file, if it is to be written.
+        """Let SQLite check the structure of the whole file. Raises StateDamaged.
 
-        A plan reads only what it checks by itself: the small tables, and the members by their
-        digests. Raises StateDamaged.
+        Opening has looked at the small tables, and members that are read are checked by their
+        digests: this is for what nobody has read.
         """
-        if self._read_only:
-            return
         reader = Database(self.path, read_only=True)
         try:
             found = [row[0] for row in reader.rows("PRAGMA quick_check(1)")]
