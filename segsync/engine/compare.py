@@ -33,8 +33,8 @@ def compare(
     snapshot was matched once, and each addition is alone with its identifier, or rows repeat.
     """
     if shape is None:
-        shape = Shape("0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
-        cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR, fingerprint BIGINT)")
+        shape = Shape("0::BIGINT", "0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
+        cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
     if asked.pending is not None:
         with asked.pending() as pending:
             _load_pending(cursor, number, pending)
@@ -120,7 +120,8 @@ def _join_sql(
     return f"""CREATE TABLE changed_{number} AS SELECT
             coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
             coalesce(s.identifier, d.identifier) AS identifier,
-            {change} AS change, coalesce(s.pending, false) AS retry, d.fingerprint AS fingerprint,
+            {change} AS change, coalesce(s.pending, false) AS retry,
+            CASE WHEN d.identifier IS NOT NULL THEN {shape.fingerprint_sql} END AS fingerprint,
             {shape.row_expires_sql} AS row_expires,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
             s.fingerprint IS NOT NULL AS confirmed, s.keyspace IS NOT NULL AS matched,
@@ -140,7 +141,7 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
             ELSE {REMOVE} END
         WHEN s.fingerprint IS NULL THEN {ADD}
         WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
-        WHEN d.fingerprint <> s.fingerprint OR s.pending THEN {UPDATE}
+        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending THEN {UPDATE}
         WHEN {shape.row_expires_sql} IS NULL AND {_due_sql(policy)} THEN {RENEW}
         ELSE 0 END)::UTINYINT"""
 
@@ -205,13 +206,13 @@ def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) ->
         f"{shape.row_expires_sql} END"
     )
     rank = (
-        f"{expiry} DESC NULLS LAST, d.fingerprint"
+        f"{expiry} DESC NULLS LAST, {shape.fingerprint_sql}"
         if on_conflict == "latest_expiry"
-        else ("d.fingerprint")
+        else shape.fingerprint_sql
     )
     cursor.execute(
         f"CREATE TABLE repeated_{number} AS SELECT {shape.keyspace_sql} AS keyspace, d.identifier, "
-        f"min(d.fingerprint) <> max(d.fingerprint) AS conflict, "
+        f"min({shape.fingerprint_sql}) <> max({shape.fingerprint_sql}) AS conflict, "
         f"first(d.rowid ORDER BY {rank}) AS kept "
         f"FROM desired_{number} d GROUP BY ALL HAVING count(*) > 1"
     )

@@ -59,8 +59,12 @@ class DesiredColumn:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How to read a segment's desired table, called `d`: SQL for what is not a plain column."""
+    """How to read a segment's desired table, called `d`: SQL for what is not a plain column.
 
+    What is the same for every row is a constant here instead of a column: it costs no memory.
+    """
+
+    fingerprint_sql: str
     keyspace_sql: str
     row_expires_sql: str
     data_bag_sql: str
@@ -129,7 +133,9 @@ class _Loading:
             for n, name in enumerate(sorted(self.segment.data_bag))
         ]
         whole = "d.data_bag" if "data_bag" in self._columns else "NULL::VARCHAR"
+        constant = self._constant_fingerprint
         return Shape(
+            fingerprint_sql="d.fingerprint" if constant is None else f"{constant}::BIGINT",
             keyspace_sql=keyspace_sql,
             row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else "NULL::BIGINT",
             data_bag_sql=_object_sql(fragments) if fragments else whole,
@@ -141,9 +147,10 @@ class _Loading:
         parts = [
             f"CASE WHEN {self._told} THEN __invalid::VARCHAR "
             f"ELSE {self._identifier_sql()} END AS identifier",
-            f"({self._fingerprint_sql()}) AS fingerprint",
             f"({invalid})::UTINYINT AS invalid",
         ]
+        if self._constant_fingerprint is None:
+            parts.append(f"({self._fingerprint_sql()}) AS fingerprint")
         if "expiration_ts" in self._columns:
             parts.append("coalesce(expiration_ts, 0)::BIGINT AS row_expires")
         if self.keyspace_varies:
@@ -193,11 +200,16 @@ class _Loading:
             )
         return quoted(policy_text(self.segment.expiration_minutes))
 
+    @property
+    def _constant_fingerprint(self) -> int | None:
+        """The fingerprint of every member, where nothing of a row is part of it."""
+        if self._bag_sql() is not None or "expiration_ts" in self._columns:
+            return None
+        return fingerprint_of(policy_text(self.segment.expiration_minutes))
+
     def _fingerprint_sql(self) -> str:
-        bag = self._bag_sql()
-        if bag is None and "expiration_ts" not in self._columns:
-            return f"{fingerprint_of(policy_text(self.segment.expiration_minutes))}::BIGINT"
-        return fingerprint_sql(f"concat({self._policy_sql()}, {bag or quoted('')})")
+        bag = self._bag_sql() or quoted("")
+        return fingerprint_sql(f"concat({self._policy_sql()}, {bag})")
 
     def _bag_sql(self) -> str | None:
         if self.segment.data_bag:
