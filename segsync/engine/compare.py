@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from segsync.engine.desired import Shape, fingerprint_sql
 from segsync.engine.facts import Asked, Difference, Policy
+from segsync.engine.join import Join
 from segsync.engine.session import Cursor
-from segsync.engine.snapshot import NO_MEMBERS, Snapshot, digest_sql, members_sql
+from segsync.engine.snapshot import Snapshot
 from segsync.model import DAY_MS, MINUTE_MS, NEVER
 
 if TYPE_CHECKING:
@@ -39,15 +40,16 @@ def compare(
         with asked.pending() as pending:
             _load_pending(cursor, number, pending)
     policy = asked.policy
-    join = _join_sql(number, shape, policy, snapshot, pending=asked.pending is not None)
     rows = _count(cursor, f"desired_{number}")
-    _fill_changed(cursor, join, snapshot)
+    change = _change_sql(shape, policy)
+    join = Join(number, shape, change, snapshot, pending=asked.pending is not None)
+    join.run(cursor, rows)
     duplicates = conflicts = 0
     if _has_duplicates(cursor, number, rows, snapshot.facts.members if snapshot else 0):
         conflicts = _deduplicate(cursor, number, shape, asked.on_conflict)
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
-        _fill_changed(cursor, join, snapshot)
+        join.run(cursor, rows)
     deferred = 0
     if asked.rejected is not None:
         with asked.rejected() as rejects:
@@ -74,61 +76,6 @@ def _load_pending(cursor: Cursor, number: int, pending: pyarrow.RecordBatchReade
             f"CREATE TABLE pending_{number} AS SELECT keyspace::BIGINT AS keyspace, "
             "identifier::VARCHAR AS identifier FROM pending"
         )
-
-
-def _snapshot_sql(number: int, snapshot: Snapshot | None, *, pending: bool) -> str:
-    """A member of unknown outcome that was never confirmed has no fingerprint, so that it differs
-    from whatever is desired."""
-    if snapshot is None:
-        return f"SELECT *, false AS pending FROM ({NO_MEMBERS})"
-    members = members_sql(snapshot.keyspace)
-    if not pending:
-        return f"SELECT *, false AS pending FROM ({members})"
-    return (
-        "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
-        "coalesce(m.identifier, p.identifier) AS identifier, "
-        "m.fingerprint, coalesce(m.expires_at, 0) AS expires_at, p.keyspace IS NOT NULL AS pending "
-        f"FROM ({members}) m FULL JOIN pending_{number} p "
-        "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
-    )
-
-
-def _fill_changed(cursor: Cursor, join: str, snapshot: Snapshot | None) -> None:
-    if snapshot is None:
-        cursor.execute(join)
-        return
-    with snapshot.stream() as members, cursor.reading("members", members):
-        cursor.execute(join)
-
-
-def _join_sql(
-    number: int, shape: Shape, policy: Policy, snapshot: Snapshot | None, *, pending: bool
-) -> str:
-    """The join. Texts and hashes are made after the filter: for changed members only.
-
-    The right side is held in memory (see session.py), the left one streams by.
-    """
-    old = digest_sql("s.keyspace", "s.identifier", "s.fingerprint", "s.expires_at")
-    change = _change_sql(shape, policy)
-    source = f"({_snapshot_sql(number, snapshot, pending=pending)}) s"
-    on_keyspace = f"{shape.keyspace_sql} = s.keyspace AND"
-    if snapshot and f"{snapshot.keyspace}::BIGINT" == shape.keyspace_sql:
-        on_keyspace = ""
-    sides = f"{source} FULL JOIN desired_{number} d"
-    if snapshot is None:
-        sides = f"desired_{number} d LEFT JOIN {source}"
-    return f"""CREATE TABLE changed_{number} AS SELECT
-            coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
-            coalesce(s.identifier, d.identifier) AS identifier,
-            {change} AS change, coalesce(s.pending, false) AS retry,
-            CASE WHEN d.identifier IS NOT NULL THEN {shape.fingerprint_sql} END AS fingerprint,
-            {shape.row_expires_sql} AS row_expires,
-            CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
-            s.fingerprint IS NOT NULL AS confirmed, s.keyspace IS NOT NULL AS matched,
-            coalesce(s.expires_at, 0) AS old_expires,
-            CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
-        FROM {sides} ON {on_keyspace} d.identifier = s.identifier
-        WHERE {change} <> 0"""
 
 
 def _change_sql(shape: Shape, policy: Policy) -> str:

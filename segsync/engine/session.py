@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 50_000
+BYTES_OF_A_ROW = 400
+"""What a row costs in the hash table of a join, with some columns beside it."""
 
 
 UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -49,6 +51,7 @@ class Session:
         size = size_of(memory_limit)
         own = max(size - beside, size // 2)
 
+        self._rows_in_memory = own // BYTES_OF_A_ROW
         self._folder = tempfile.TemporaryDirectory(prefix="segsync-")
         self._error = duckdb.Error
         self._lock = Lock()
@@ -88,18 +91,24 @@ class Session:
 
     def cursor(self) -> Cursor:
         """A connection of its own to the same tables, for one thread."""
-        cursor = Cursor(self._connection.cursor(), self._error)
+        cursor = Cursor(self._connection.cursor(), self._error, self._rows_in_memory)
         with self._lock:
             self._cursors.add(cursor)
         return cursor
 
 
 class Cursor:
-    """Runs statements for one thread. Foreign errors become EngineError."""
+    """Runs statements for one thread. Foreign errors become EngineError.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, error: type[Exception]) -> None:
+    About so many `rows_in_memory` can be one side of a join without being spilled.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, error: type[Exception], rows_in_memory: int
+    ) -> None:
         self._connection = connection
         self._error = error
+        self.rows_in_memory = rows_in_memory
 
     def __enter__(self) -> Cursor:
         return self

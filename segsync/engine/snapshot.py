@@ -98,6 +98,7 @@ class Snapshot:
         self._facts = SnapshotFacts(0, 0, 0)
         self._schema: pyarrow.Schema | None = None
         self._waiting: deque[pyarrow.RecordBatch] = deque()
+        self._rest: pyarrow.RecordBatch | None = None
         self._failure: Exception | None = None
         self._finished = self._closed = False
         self._last: Key | None = None
@@ -112,19 +113,28 @@ class Snapshot:
         return self._facts
 
     @contextmanager
-    def stream(self) -> Iterator[pyarrow.RecordBatchReader]:
-        """All members; a second time they are read from the state once more."""
+    def stream(self, until: str | None = None) -> Iterator[pyarrow.RecordBatchReader]:
+        """The members up to this identifier, then the others; or all that are left.
+
+        After the last one they are read from the state once more. Up to an identifier only where
+        `keyspace` says that all members are in one, and so in the order of their identifiers.
+        """
         import pyarrow
 
         if self._closed:
             self._start()
+        done = False
         try:
-            yield pyarrow.RecordBatchReader.from_batches(self._columns(), self._batches())
-        except EngineError:
-            self._raise_failure()
+            yield pyarrow.RecordBatchReader.from_batches(self._columns(), self._batches(until))
+            done = until is None
+        except BaseException as error:
+            done = True
+            if isinstance(error, EngineError):
+                self._raise_failure()
             raise
         finally:
-            self.close()
+            if done:
+                self.close()
 
     def drain(self) -> SnapshotFacts:
         """Read to the end, for the facts alone."""
@@ -155,19 +165,24 @@ class Snapshot:
         self._raise_failure()
         return self._schema
 
-    def _batches(self) -> Iterator[pyarrow.RecordBatch]:
-        while True:
-            with self._room.changed:
-                self._room.changed.wait_for(
-                    lambda: self._waiting or self._finished or self._failure
-                )
-                if not self._waiting:
-                    if self._failure:
-                        raise self._failure
-                    return
-                batch = self._waiting.popleft()
-                self._room.give(batch.nbytes)
-            yield batch
+    def _batches(self, until: str | None) -> Iterator[pyarrow.RecordBatch]:
+        while batch := self._rest or self._take():
+            wanted = batch.num_rows if until is None else _rows_up_to(batch, until)
+            self._rest = batch.slice(wanted) if wanted < batch.num_rows else None
+            yield batch.slice(0, wanted)
+            if self._rest:
+                return
+
+    def _take(self) -> pyarrow.RecordBatch | None:
+        with self._room.changed:
+            self._room.changed.wait_for(lambda: self._waiting or self._finished or self._failure)
+            if not self._waiting:
+                if self._failure:
+                    raise self._failure
+                return None
+            batch = self._waiting.popleft()
+            self._room.give(batch.nbytes)
+            return batch
 
     def _run(self) -> None:
         try:
@@ -225,3 +240,13 @@ class Snapshot:
         reader = pyarrow.RecordBatchReader.from_batches(batch.schema, [batch])
         with cursor.reading("members", reader):
             return SnapshotFacts(*map(int, cursor.row(self._facts_sql)))
+
+
+def _rows_up_to(batch: pyarrow.RecordBatch, until: str) -> int:
+    """How many of a batch, in the order of its identifiers, do not come after this one."""
+    import pyarrow.compute as compute
+
+    identifiers = batch.column("identifier")
+    if identifiers[-1].as_py() <= until:
+        return int(batch.num_rows)
+    return int(compute.sum(compute.less_equal(identifiers, until)).as_py() or 0)

@@ -1,0 +1,115 @@
+"""What does not fit into memory is compared one span of identifiers after the other."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing, nullcontext
+
+import pyarrow as pa
+import pytest
+
+from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Target
+from segsync.engine.desired import DesiredColumn, fingerprint_of, policy_text
+from segsync.engine.snapshot import Key
+from segsync.model import NEVER
+from tests.support.comparing import (
+    ACCOUNT,
+    NOW_MS,
+    desired_stream,
+    pending_stream,
+    policy,
+    reject_stream,
+    segment,
+)
+
+MEMBERS = 600_000
+SMALL, LARGE = "128MB", "2GB"
+PLAIN = fingerprint_of(policy_text(NEVER))
+Members = dict[str, int]
+
+
+def name(number: int) -> str:
+    """Identifiers whose order differs between bytes, characters and languages."""
+    lead = ("", "é", "z'", "Z", "𝄞", "~", "\x01", "ｚ")[number % 8]
+    return f"{lead}{number * 7919 % 1_000_003:07}"
+
+
+def compared(
+    memory_limit: str,
+    desired: list[str],
+    members: Members,
+    *,
+    pending: list[str],
+    rejected: list[str],
+) -> tuple[Difference, pa.Table]:
+    """The difference, and the journal, of one segment of accounts."""
+    names = sorted(members, key=str.encode)
+    table = pa.table(
+        {
+            "identifier": names,
+            "fingerprint": pa.array([members[one] for one in names], pa.int64()),
+            "expires_at": pa.array([0] * len(names), pa.int64()),
+        }
+    )
+
+    def behind(key: Key | None) -> nullcontext[pa.RecordBatchReader]:
+        assert key is None, "the whole table fits into the read-ahead"
+        return nullcontext(table.to_reader(max_chunksize=65_536))
+
+    with Engine(Keyspaces([]), memory_limit) as engine:
+        keyspace = engine.keyspaces.number((1, ACCOUNT, None))
+        rows = [{"user_account_id": one} for one in desired]
+        stream = desired_stream(rows, ["user_account_id"])
+        column = DesiredColumn("user_account_id", "user_account_id")
+        engine.load_desired(1, segment(), (column,), stream, NOW_MS)
+        refused = [(one, "UPDATE", PLAIN, 0) for one in rejected]
+        asked = Asked(
+            policy(),
+            "error",
+            (lambda: nullcontext(pending_stream(pending, keyspace))) if pending else None,
+            (lambda: nullcontext(reject_stream(refused, keyspace))) if rejected else None,
+        )
+        with closing(engine.open_snapshot(behind, keyspace, NOW_MS)) as snapshot:
+            difference = engine.compare(1, snapshot, asked)
+            assert snapshot.facts.members == len(members)
+        engine.arrange(
+            [Target(1, segment().address, NEVER, False)], Layout("ndjson", NOW_MS, 10**9)
+        )
+        with engine.journal(NOW_MS) as journal:
+            return difference, journal.read_all()
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_spans_make_no_difference(repeated: bool) -> None:
+    chance = random.Random(repeated)
+    everybody = [name(number) for number in range(MEMBERS)]
+    members = dict.fromkeys(everybody[: MEMBERS * 9 // 10], PLAIN)
+    for one in chance.sample(list(members), 500):
+        members[one] += 1
+    desired = everybody[MEMBERS // 10 :]
+    chance.shuffle(desired)
+    if repeated:
+        desired += desired[:100]
+    doubted = {
+        "pending": [*chance.sample(everybody, 300), "never confirmed"],
+        "rejected": [*everybody[-50:], "no longer wanted"],
+    }
+    small, small_journal = compared(SMALL, desired, members, **doubted)
+    large, large_journal = compared(LARGE, desired, members, **doubted)
+    assert small == large
+    assert small_journal.equals(large_journal)
+    assert small.add > MEMBERS // 20
+    assert small.update >= 400
+    assert small.retry > 200
+    assert small.duplicates == (100 if repeated else 0)
+
+
+@pytest.mark.parametrize("desired", [0, 1, MEMBERS])
+@pytest.mark.parametrize("members", [0, 1, MEMBERS])
+def test_either_side_may_be_empty(desired: int, members: int) -> None:
+    """All who are desired come behind all members, so that some spans have none of them."""
+    wanted = [f"z{number:07}" for number in range(desired)]
+    known = dict.fromkeys((f"a{number:07}" for number in range(members)), PLAIN)
+    difference, journal = compared(SMALL, wanted, known, pending=[], rejected=[])
+    assert (difference.add, difference.remove) == (desired, members)
+    assert journal.num_rows == desired + members
