@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from segsync.source import Source
 from segsync.state import State, StateSegment
 
 LAPSE_MARGIN_MS = DAY_MS
+YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 SYMBOLS = {"add": "+", "update": "~", "renew": "↻", "remove": "-"}
 
 
@@ -111,17 +114,29 @@ def compare_removed(
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
 
 
-def orphan(known: StateSegment) -> SegmentPlan:
+def orphan(known: StateSegment, defined: Iterable[Segment]) -> SegmentPlan:
     """A segment that the state knows and the spec does not mention: nothing is done to it."""
+    twin = next((segment for segment in defined if segment.name == known.name), None)
     return SegmentPlan(
         name=known.name,
         address=known.address,
         number=known.number,
         status=SegmentStatus.ORPHANED,
-        error="it has members in the state, but the spec does not mention it",
-        hint=f"to delete its members add `removed: {{{known.name}: delete}}`; "
-        f"to leave them alone and forget the segment, `removed: {{{known.name}: keep}}`",
+        error=f"it has members in the state under {known.address}, but the spec does not mention it"
+        if twin
+        else "it has members in the state, but the spec does not mention it",
+        hint=f"the spec has {known.name} under {twin.address} now: put the other back, or give "
+        "this one another name in the spec and end the old one under `removed`"
+        if twin
+        else f"to delete its members add `removed: {{{_key(known.name)}: delete}}`; "
+        f"to leave them alone and forget the segment, `removed: {{{_key(known.name)}: keep}}`",
     )
+
+
+def _key(name: str) -> str:
+    """A name as a key in YAML: in quotes, where it could be read as something else."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_-]*", name) and name.lower() not in YAML_WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:

@@ -120,7 +120,11 @@ class Planner:
                 self.engine.interrupt()
                 raise
             removed = [compare_removed(around, *pair) for pair in selection.removed]
-        found = (*plans, *removed, *(orphan(known) for known in selection.orphaned))
+        found = (
+            *plans,
+            *removed,
+            *(orphan(known, self.spec.segments) for known in selection.orphaned),
+        )
         self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
 

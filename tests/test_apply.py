@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from segsync.model import DAY_MS
 from segsync.plan import Plan, SegmentStatus
@@ -240,6 +242,31 @@ def test_an_orphaned_segment_is_told_and_left_alone(world: World) -> None:
     assert "removed: {vip: delete}" in (orphan.hint or "")
     assert "removed: {vip: keep}" in (orphan.hint or "")
     assert len(world.members("vip")) == 2
+
+
+@pytest.mark.parametrize("name", ["no", "été 2026", "spring-1"])
+def test_the_remedy_for_an_orphan_is_yaml_that_means_it(world: World, name: str) -> None:
+    world.define(name, rows=["a"])
+    world.apply()
+    world.drop(name)
+    [orphan] = world.plan().with_status(SegmentStatus.ORPHANED)
+    found = re.search(r"`removed: (.*?: delete\})`", orphan.hint or "")
+    assert found
+    world.removed = yaml.safe_load(found[1])
+    assert world.removed == {name: "delete"}
+    world.apply(allowed=())
+    assert_sound(world)
+    assert not world.plan().segments
+
+
+def test_a_segment_that_got_another_address_is_told_what_to_do(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.apply()
+    world.define("vip", rows=["a"], segment_id="500")
+    [orphan] = world.plan().with_status(SegmentStatus.ORPHANED)
+    assert "segment_technical_name=vip" in (orphan.error or "")
+    assert "segment_id=500" in (orphan.hint or "")
+    assert "removed: {" not in (orphan.hint or "")
 
 
 def test_a_segment_may_get_another_name_in_the_spec(world: World) -> None:

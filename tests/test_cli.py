@@ -260,6 +260,7 @@ def test_the_json_of_a_report_names_everything(store: Shop) -> None:
     ]
     assert run["seconds"] > 0
     assert run["problems"] == []
+    assert (run["given_up"], run["doubted"]) == (0, 0)
     assert "Plan: 10 to add" in done.err
 
 

@@ -271,6 +271,32 @@ def test_members_that_never_expire_are_reasserted_once_in_a_period() -> None:
     assert one(accounts("a"), snapshot={"a": (PLAIN, 0)}, under=under)[1] == {}
 
 
+def test_rows_that_never_expire_are_reasserted_and_those_that_do_are_not() -> None:
+    """Where rows bring their own expiry, the segment's duration says nothing."""
+    soon = NOW_MS + DAY_MS
+    rows = [
+        {"user_account_id": f"{kind}{n}", "expiration_ts": expiry}
+        for n in range(50)
+        for kind, expiry in (("never", 0), ("none", None), ("soon", soon))
+    ]
+    columns = ("user_account_id", "expiration_ts")
+    snapshot = {
+        row["user_account_id"]: (
+            fingerprint_of(f"ts:{soon}|" if row["expiration_ts"] else "never|"),
+            row["expiration_ts"] or 0,
+        )
+        for row in rows
+    }
+    month_ago = NOW_MS - MONTH * MINUTE_MS
+    under = policy(reassert_minutes=MONTH, reasserted_at_ms=month_ago, expiration_minutes=MONTH)
+    compared, words = one(rows, *columns, snapshot=snapshot, under=under)
+    assert compared.difference.renew == 100
+    assert set(words.values()) == {"renew"}
+    assert not any(name.startswith("soon") for name in words)
+    never = replace(under, reassert_minutes=NEVER)
+    assert one(rows, *columns, snapshot=snapshot, under=never)[1] == {}
+
+
 # -------------------------------------------------------------------- rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segsync.engine.desired import Shape, fingerprint_sql
+from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
 from segsync.engine.facts import Asked, Difference, Policy
 from segsync.engine.join import Join
 from segsync.engine.session import Cursor
@@ -34,7 +34,7 @@ def compare(
     snapshot was matched once, and each addition is alone with its identifier, or rows repeat.
     """
     if shape is None:
-        shape = Shape("0::BIGINT", "0::BIGINT", "NULL::BIGINT", "NULL::VARCHAR")
+        shape = Shape("0::BIGINT", "0::BIGINT", NO_ROW_EXPIRY, "NULL::VARCHAR")
         cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
     if asked.pending is not None:
         with asked.pending() as pending:
@@ -89,18 +89,23 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
         WHEN s.fingerprint IS NULL THEN {ADD}
         WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
         WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending THEN {UPDATE}
-        WHEN {shape.row_expires_sql} IS NULL AND {_due_sql(policy)} THEN {RENEW}
+        WHEN {_due_sql(shape, policy)} THEN {RENEW}
         ELSE 0 END)::UTINYINT"""
 
 
-def _due_sql(policy: Policy) -> str:
-    """True for an unchanged member that must be sent again so that it never lapses.
+def _due_sql(shape: Shape, policy: Policy) -> str:
+    """True for an unchanged member that is sent again: before it lapses, or to assert it."""
+    if shape.row_expires_sql != NO_ROW_EXPIRY:
+        return f"({shape.row_expires_sql} = {NEVER} AND {_reassert_sql(policy)})"
+    return _renewal_sql(policy) if policy.expiration_minutes != NEVER else _reassert_sql(policy)
+
+
+def _renewal_sql(policy: Policy) -> str:
+    """True for a member of whose expiration little is left.
 
     More left than the whole duration, and a day: it was sent while the clock was ahead, and may
     lapse at any time.
     """
-    if policy.expiration_minutes == NEVER:
-        return _reassert_sql(policy)
     duration = policy.expiration_minutes * MINUTE_MS
     lowest = policy.renew_at
     highest = min(lowest * SPREAD, MOST_RENEWED_AT)

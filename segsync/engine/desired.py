@@ -57,6 +57,10 @@ class DesiredColumn:
     json_sql: str
 
 
+NO_ROW_EXPIRY = "NULL::BIGINT"
+"""The expiry of a row where the segment's duration holds for all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How to read a segment's desired table, called `d`: SQL for what is not a plain column.
@@ -137,7 +141,7 @@ class _Loading:
         return Shape(
             fingerprint_sql="d.fingerprint" if constant is None else f"{constant}::BIGINT",
             keyspace_sql=keyspace_sql,
-            row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else "NULL::BIGINT",
+            row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else NO_ROW_EXPIRY,
             data_bag_sql=_object_sql(fragments) if fragments else whole,
         )
 

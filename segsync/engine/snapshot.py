@@ -24,6 +24,8 @@ fingerprint, expires_at, and keyspace where they have several."""
 
 AHEAD_BYTES = 128_000_000
 """What may wait in memory for the join, of all snapshots together."""
+LOOKED_AT_TOGETHER = 8
+"""Batches: a query over each of them alone costs more in planning than in looking."""
 PATIENCE_S = 1.0
 """How long a full room is waited for with the state open, which keeps others from committing."""
 
@@ -202,13 +204,18 @@ class Snapshot:
             with self._room.changed:
                 self._schema = self._schema or reader.schema
                 self._room.changed.notify_all()
+            seen: list[pyarrow.RecordBatch] = []
             for batch in reader:
                 if not batch.num_rows:
                     continue
-                self._facts += self._look(cursor, batch)
                 self._put(batch)
+                seen.append(batch)
+                if len(seen) == LOOKED_AT_TOGETHER:
+                    self._look(cursor, seen)
                 if not self._wait_for_room(PATIENCE_S):
+                    self._look(cursor, seen)
                     return False
+            self._look(cursor, seen)
         return True
 
     def _end(self, failure: Exception | None) -> None:
@@ -234,12 +241,16 @@ class Snapshot:
             )
             return found and not self._closed
 
-    def _look(self, cursor: Cursor, batch: pyarrow.RecordBatch) -> SnapshotFacts:
+    def _look(self, cursor: Cursor, batches: list[pyarrow.RecordBatch]) -> None:
+        """Add these to the facts, and forget them."""
         import pyarrow
 
-        reader = pyarrow.RecordBatchReader.from_batches(batch.schema, [batch])
+        if not batches:
+            return
+        reader = pyarrow.RecordBatchReader.from_batches(batches[0].schema, batches)
         with cursor.reading("members", reader):
-            return SnapshotFacts(*map(int, cursor.row(self._facts_sql)))
+            self._facts += SnapshotFacts(*map(int, cursor.row(self._facts_sql)))
+        batches.clear()
 
 
 def _rows_up_to(batch: pyarrow.RecordBatch, until: str) -> int:

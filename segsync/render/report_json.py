@@ -12,7 +12,8 @@ def report_json(report: Report, status: Exit) -> dict[str, Any]:
     """The document that `apply --format json` writes.
 
     `run` and `recovered` (a run that an earlier apply left open) are null where there was none.
-    `status` is the exit status of the command.
+    `exit_status` is that of the command. `given_up` (part of `confirmed`) were taken as confirmed
+    although some failed; `doubted` are members who may have left with one that was removed late.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -37,6 +38,8 @@ def _run(run: RunReport | None) -> dict[str, Any] | None:
         "rejected": outcome.rejected,
         "unknown": outcome.unknown,
         "unsent": outcome.unsent,
+        "given_up": outcome.given_up,
+        "doubted": outcome.doubted,
         "segments": [
             {
                 "name": item.name,
