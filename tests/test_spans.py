@@ -22,7 +22,7 @@ from tests.support.comparing import (
     segment,
 )
 
-MEMBERS = 600_000
+MEMBERS = 800_000
 SMALL, LARGE = "128MB", "2GB"
 PLAIN = fingerprint_of(policy_text(NEVER))
 Members = dict[str, int]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 50_000
-BYTES_OF_A_ROW = 400
+BYTES_OF_A_ROW = 200
 """What a row costs in the hash table of a join, with some columns beside it."""
 
 
