@@ -48,6 +48,7 @@ class Circumstances:
     only_keyspaces: Mapping[int, int]
     pending: frozenset[int]
     rejected: frozenset[int]
+    watched: frozenset[int]
     allowed: frozenset[str]
     samples: int
 
@@ -109,6 +110,8 @@ def compare_removed(
         asked = Asked(_policy(around, NEVER, known=known), "error")
         difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(0, {}, 0), difference, facts)
+    held = counts.deferred or known.number in around.watched
+    plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.forget))
     found = around.engine.examples(known.number, around.samples)
     around.engine.release(known.number)
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))

@@ -36,6 +36,7 @@ class Judging:
             execution_id=best.id,
             total_success=best.total_success,
             total_failure=best.total_failure,
+            executions=len(executions),
         )
         if best.state is not ExecutionState.SUCCEEDED:
             reason = f": {best.error_message}" if best.error_message else ""

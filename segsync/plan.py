@@ -91,7 +91,8 @@ class SegmentPlan:
     """What happens to one segment.
 
     `number` is its id in the state. `rekeyed` says that its removals must be finished before its
-    additions are sent, `keep` that a removed segment's members stay on the platform.
+    additions are sent, `keep` that a removed segment's members stay on the platform, `waiting` that
+    a removed segment cannot leave the state yet, though there is nothing to send.
     """
 
     name: str
@@ -106,6 +107,7 @@ class SegmentPlan:
     invalid_reasons: Mapping[str, int] = field(default_factory=dict)
     rekeyed: bool = False
     keep: bool = False
+    waiting: bool = False
     place: str | None = None
 
     @property
@@ -160,7 +162,8 @@ class Plan:
     @property
     def dropped(self) -> tuple[SegmentPlan, ...]:
         """Removed segments, which leave the state when the plan is carried out."""
-        return tuple(s for s in self.segments if s.status is SegmentStatus.REMOVED)
+        removed = self.with_status(SegmentStatus.REMOVED)
+        return tuple(segment for segment in removed if not segment.waiting)
 
     def with_status(self, *statuses: SegmentStatus) -> tuple[SegmentPlan, ...]:
         """The segments in one of these states."""

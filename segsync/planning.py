@@ -149,6 +149,7 @@ class Planner:
             only_keyspaces=state.only_keyspaces(),
             pending=frozenset(state.pending_counts()),
             rejected=state.rejected_segments(),
+            watched=state.watched_segments(),
             allowed=frozenset(self.options.allowed),
             samples=self.options.samples,
         )

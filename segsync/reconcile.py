@@ -16,7 +16,7 @@ from segsync.lookups import LookUps
 from segsync.model import Address, Clock, Spec
 from segsync.planning import Planned, Planner, PlanOptions, open_engine
 from segsync.progress import Progress
-from segsync.recovery import recover
+from segsync.recovery import look_for_late_executions, recover
 from segsync.report import Report, RunReport
 from segsync.runs import Applying, carry_through
 from segsync.state import (
@@ -91,6 +91,7 @@ def new_identity(spec: Spec, lineage: str | None = None) -> Identity:
 def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) -> Report:
     """Recover, plan, confirm, and carry out. The caller holds the state's lock."""
     recovered = recover(spec, state, applying)
+    look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
         look_ups = LookUps(applying.destination, applying.progress, _addresses(spec, state))
@@ -110,6 +111,7 @@ def apply_saved(
     spec: Spec, state: State, path: Path, options: PlanOptions, applying: Applying
 ) -> Report:
     """Carry out a saved plan, exactly, or refuse it. The caller holds the state's lock."""
+    look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
         planned = planfile.load(path, spec, state, engine, applying.clock.now_ms())

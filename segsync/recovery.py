@@ -71,4 +71,23 @@ def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> lis
 def _recovered_part(part: PartRecord, executions: list[Execution], judging: Judging) -> PartRecord:
     if part.status is PartStatus.WAITING:
         return replace(part, status=PartStatus.UNSENT)
-    return judging(part, executions)
+    # How often it was sent is not known: another execution than those that were found may come.
+    return judging(replace(part, is_watched=part.status is PartStatus.SENDING), executions)
+
+
+def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> None:
+    """Say once more what an upload said that was given up, if it was executed after all."""
+    for run in state.watched_runs():
+        sending = sending_of(spec, state, run, applying)
+        found: list[Execution] = []
+        if run.import_id is not None and not applying.assume_finished:
+            found = _wait(run, run.import_id, sending, applying)
+        if len(found) > run.executions:
+            count = state.say_again(run, len(found))
+            applying.progress.say(
+                f"an upload of run {run.serial} that had been given up was executed late: "
+                f"its {count:,} members are said once more"
+            )
+        is_over = age_minutes(run, applying.clock.now_ms()) >= sending.max_age_minutes
+        if is_over or applying.assume_finished:
+            state.end_watch(run)

@@ -99,6 +99,7 @@ class Sending:
             self.state.note_part(
                 self.run.serial, part.number, PartStatus.SENT, execution_id=execution.id
             )
+        part = replace(part, is_watched=self._repeated)
         ids = frozenset(item.id for item in arrived)
         finished = self.wait(import_id, known, ids)
         if ambiguous and not answered:

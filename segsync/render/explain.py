@@ -138,4 +138,6 @@ def _explanation(segment: SegmentPlan) -> tuple[list[str], list[str]]:
         remedies.append(segment.hint)
     if segment.status is SegmentStatus.REMOVED:
         messages += facts(segment)
+    if segment.waiting and not counts.deferred:
+        messages.append("it stays in the state while an upload that was given up may be executed")
     return messages, list(dict.fromkeys(remedies))

@@ -11,6 +11,7 @@ from segsync.state.database import Database
 from segsync.state.late_removals import doubt_members_beside, keyspaces_of_late_removals
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
+from segsync.state.watching import watch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -88,6 +89,7 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         given_up = Counter[int]()
         for part in _merged(closing.parts):
             given_up.update(_settle_part(database, part))
+        watch(database, closing.serial, closing.parts)
         _forget(database, after=max((part.last for part in closing.parts), default=0))
         doubted = doubt_members_beside(database, removed_late, closing.parts)
         outcome = _count(database, closing.parts, given_up, doubted)
@@ -284,7 +286,7 @@ def _with_changes(database: Database) -> tuple[int, ...]:
 def _drop(database: Database, segment: int, *, keep: bool) -> None:
     """Take a removed segment out of the state, unless members are still to be deleted."""
     keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-    tables = ("members", "pending", "rejects")
+    tables = ("members", "pending", "watched", "rejects")
     if keep:
         for table in tables:
             database.execute(f"DELETE FROM {table} WHERE keyspace IN {keyspaces}")
@@ -300,13 +302,14 @@ def _drop(database: Database, segment: int, *, keep: bool) -> None:
 def _end(database: Database, closing: Closing, outcome: Outcome) -> None:
     for part in closing.parts:
         database.execute(
-            "UPDATE parts SET status = ?, execution_id = ?, total_success = ?, total_failure = ? "
-            "WHERE run = ? AND number = ?",
+            "UPDATE parts SET status = ?, execution_id = ?, total_success = ?, total_failure = ?, "
+            "executions = ? WHERE run = ? AND number = ?",
             (
                 part.status.value,
                 part.execution_id,
                 part.total_success,
                 part.total_failure,
+                part.executions,
                 closing.serial,
                 part.number,
             ),

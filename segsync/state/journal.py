@@ -97,16 +97,18 @@ def read_runs(database: Database, clause: str) -> list[Run]:
 def _read_parts(database: Database, serial: int) -> tuple[PartRecord, ...]:
     rows = database.rows(
         "SELECT number, step, first_line, last_line, bytes, sha256, status, "
-        "coalesce(execution_id, ''), coalesce(total_success, -1), coalesce(total_failure, -1) "
+        "coalesce(execution_id, ''), coalesce(total_success, -1), coalesce(total_failure, -1), "
+        "executions "
         "FROM parts WHERE run = ? ORDER BY number",
         (serial,),
     )
     return tuple(
         PartRecord(
             number, step, first, last, size, sha256,
-            PartStatus(status), execution or None, _count(success), _count(failure),
+            PartStatus(status), execution or None, _count(success), _count(failure), *executions,
         )
-        for number, step, first, last, size, sha256, status, execution, success, failure in rows
+        for number, step, first, last, size, sha256, status, execution, success, failure,
+        *executions in rows
     )  # fmt: skip
 
 

@@ -13,7 +13,16 @@ from segsync.state.records import Identity
 from segsync.state.seal import check_seals
 from segsync.state.store import State, read_identity
 
-SMALL_TABLES = ("identity", "segments", "keyspaces", "runs", "parts", "pending", "rejects")
+SMALL_TABLES = (
+    "identity",
+    "segments",
+    "keyspaces",
+    "runs",
+    "parts",
+    "pending",
+    "watched",
+    "rejects",
+)
 
 
 def open_state(path: Path, *, read_only: bool) -> State:

@@ -77,7 +77,10 @@ class PartStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """A part as journalled. Lines are 1-based and inclusive; `size` is in bytes."""
+    """A part as journalled. Lines are 1-based and inclusive; `size` is in bytes.
+
+    `executions` are known to carry it; `is_watched` where an upload of it may still make another.
+    """
 
     number: int
     step: int
@@ -89,6 +92,8 @@ class PartRecord:
     execution_id: str | None = None
     total_success: int | None = None
     total_failure: int | None = None
+    executions: int = 0
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,11 @@ class Run:
     rejected: int = 0
     unknown: int = 0
     unsent: int = 0
+
+    @property
+    def executions(self) -> int:
+        """Those that were known when the run was closed."""
+        return sum(part.executions for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             failures INTEGER NOT NULL,
             PRIMARY KEY (keyspace, identifier)
         ) WITHOUT ROWID""",
+        """CREATE TABLE watched (
+            keyspace INTEGER NOT NULL,
+            identifier TEXT NOT NULL,
+            run INTEGER NOT NULL,
+            PRIMARY KEY (keyspace, identifier, run)
+        ) WITHOUT ROWID""",
         """CREATE TABLE rejects (
             keyspace INTEGER NOT NULL,
             identifier TEXT NOT NULL,
@@ -91,6 +97,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             execution_id TEXT,
             total_success INTEGER,
             total_failure INTEGER,
+            executions INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (run, number)
         ) WITHOUT ROWID""",
         """CREATE TABLE changes (

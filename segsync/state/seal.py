@@ -1,7 +1,7 @@
 """Checksums of the tables that have no digest: what a flipped bit has changed is not believed.
 
 The members have their digests, which the engine checks as it reads them. `records` covers what says
-whose members these are and what is under way; `backlog` what is pending or was rejected.
+whose members these are and what is under way; `backlog` what is pending, watched, or was rejected.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _RECORDS = {
 }
 _BACKLOG = {
     "pending": "keyspace identifier operation fingerprint failures",
+    "watched": "keyspace identifier run",
     "rejects": (
         "keyspace identifier operation fingerprint reason attempts first_at last_at next_attempt_at"
     ),
@@ -64,7 +65,7 @@ def _hash_table(database: Database, table: str, columns: str) -> bytes:
     """One hash for each column, so that it does not matter how the rows are cut into batches."""
     names = columns.split()
     digests = [hashlib.sha256() for _ in names]
-    sql = f"SELECT {', '.join(names)} FROM {table} ORDER BY keyspace, identifier"
+    sql = f"SELECT {', '.join(names)} FROM {table} ORDER BY 1, 2, 3"
     with database.stream(sql) as batches:
         for batch in batches:
             for digest, column in zip(digests, batch.columns, strict=True):

@@ -20,6 +20,7 @@ from segsync.state.records import (
     StateSegment,
 )
 from segsync.state.seal import write_seals
+from segsync.state.watching import end_watch, say_again, watched_runs
 
 if TYPE_CHECKING:
     import pyarrow
@@ -299,6 +300,26 @@ class State:
         self._moment = _moment(self._database)
         self.identity = read_identity(self._database)
         return outcome
+
+    def watched_segments(self) -> frozenset[int]:
+        """Numbers of the segments of which an upload that was given up may still be executed."""
+        rows = self._database.rows(
+            "SELECT DISTINCT segment FROM keyspaces "
+            "WHERE id IN (SELECT DISTINCT keyspace FROM watched)"
+        )
+        return frozenset(int(row[0]) for row in rows)
+
+    def watched_runs(self) -> list[Run]:
+        """Closed runs of which an execution may still show up."""
+        return watched_runs(self._database)
+
+    def say_again(self, run: Run, executions: int) -> int:
+        """Make what is watched of a run pending, as it has so many executions now."""
+        return say_again(self._database, run, executions)
+
+    def end_watch(self, run: Run) -> None:
+        """Nothing of this run can come any more."""
+        end_watch(self._database, run)
 
     def replace_digests(self, digests: dict[int, int], probe: int) -> None:
         """Store digests made by another version of the engine. The serial does not move."""

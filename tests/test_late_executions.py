@@ -1,0 +1,149 @@
+"""An upload that was given up is executed after all, when newer runs have spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync.destination import Destination, Execution
+from segsync.emulator import Cut, ExecutionScript
+from segsync.report import Exit
+from segsync.state import open_state
+from tests.support.crash import apply_until_killed
+from tests.support.world import World, assert_sound
+
+NEVER_BY_ITSELF = 10**6
+"""Polls that an execution waits before it starts."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+class Blind:
+    """A destination that does not list some executions."""
+
+    def __init__(self, inner: Destination, hidden: Collection[str]) -> None:
+        self._inner = inner
+        self._hidden = hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        found = self._inner.list_executions(document_import)
+        return [execution for execution in found if execution.id not in self._hidden]
+
+
+def give_up_an_upload(world: World, starts_after_polls: int = NEVER_BY_ITSELF) -> None:
+    """The state has u1 and u2; an apply that adds u3 and removes u1 is killed and given up."""
+    world.define("vip", rows=["u1", "u2"])
+    world.apply()
+    world.accounts("vip", "u2", "u3")
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=starts_after_polls))
+    assert apply_until_killed(world, "after upload", allowed=("vip",))
+    world.emulator.behave(lists_until_seen=NEVER_BY_ITSELF)
+    world.emulator.on_upload(lambda _: world.emulator.behave(lists_until_seen=0))
+    world.accounts("vip", "u1", "u2")
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert report.recovered is not None
+    assert report.recovered.outcome.unknown == 2
+
+
+def names(world: World) -> set[str]:
+    return {identifier.value for identifier in world.members("vip")}
+
+
+def watched(world: World) -> int:
+    with closing(open_state(world.state, read_only=True)) as state:
+        return len(state.watched_runs())
+
+
+def test_what_a_late_execution_undid_is_said_once_more(world: World) -> None:
+    give_up_an_upload(world)
+    assert names(world) == {"u1", "u2"}
+    world.emulator.run_all()
+    assert names(world) == {"u2", "u3"}
+    report = world.apply(allowed=("vip",))
+    assert report.plan is not None
+    assert report.plan.totals.retry == 2
+    assert any("executed late" in sentence for sentence in world.said.sentences)
+    assert names(world) == {"u1", "u2"}
+    assert_sound(world, in_flight=2)
+    assert world.apply().run is None
+
+
+def test_an_execution_that_shows_up_while_it_runs_is_waited_for(world: World) -> None:
+    give_up_an_upload(world, starts_after_polls=40)
+    late = world.emulator.executions[1]
+    assert late.status == "PENDING"
+    seen: list[str] = []
+    world.emulator.on_upload(lambda _: seen.append(late.status))
+    world.accounts("vip", "u1")
+    world.apply(allowed=("vip",))
+    assert seen == ["SUCCEEDED"]
+    assert_sound(world, in_flight=2)
+
+
+@pytest.mark.parametrize("way", ["a day later", "assume finished"])
+def test_the_watch_ends_when_nothing_can_come_any_more(world: World, way: str) -> None:
+    give_up_an_upload(world)
+    assert watched(world) == 1
+    world.emulator.behave(lists_until_seen=NEVER_BY_ITSELF)
+    if way == "a day later":
+        world.advance(hours=23)
+        world.apply()
+        assert watched(world) == 1
+        world.advance(hours=2)
+        world.apply()
+    else:
+        world.apply(assume_finished=True)
+    assert watched(world) == 0
+
+
+def test_a_removed_segment_is_kept_in_the_state_while_it_is_watched(world: World) -> None:
+    world.define("other", rows=["x"])
+    give_up_an_upload(world)
+    late = [world.emulator.executions[1].id]
+    world.wrap = lambda destination: Blind(destination, late)
+    world.drop("vip", "delete")
+    world.apply()
+    assert names(world) == set()
+    world.emulator.run_all()
+    assert names(world) == {"u3"}
+    assert not world.plan().changes_something
+    late.clear()
+    world.apply()
+    assert names(world) == set()
+    world.advance(days=2)
+    world.apply()
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert [segment.name for segment in state.segments()] == ["other"]
+
+
+def test_an_upload_that_was_sent_again_and_runs_twice_is_noticed(world: World) -> None:
+    """The first attempt seemed lost; it runs when the members have changed again."""
+    first_attempt = ["5002"]
+    world.define("vip", rows=["u1", "u2"])
+    world.apply()
+    world.accounts("vip", "u2", "u3")
+    world.wrap = lambda destination: Blind(destination, first_attempt)
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
+    world.emulator.faults.add("upload", Cut("after_apply"))
+    assert world.apply(allowed=("vip",)).exit is Exit.DONE
+    assert watched(world) == 1
+    world.accounts("vip", "u1", "u2")
+    world.apply()
+    world.emulator.run_all()
+    assert names(world) == {"u2", "u3"}
+    first_attempt.clear()
+    world.apply(allowed=("vip",))
+    assert names(world) == {"u1", "u2"}
+    assert_sound(world, in_flight=2)
