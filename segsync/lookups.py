@@ -28,9 +28,9 @@ class LookUps:
 
     def problem_of(self, segment: SegmentPlan) -> str | None:
         """Why a segment's plan cannot be carried out; None where it can, or has nothing to send."""
-        is_named = segment.address.field == "segment_technical_name"
-        if not segment.sends or (is_named and not segment.counts.commands):
+        if not segment.sends or not segment.counts.commands:
             return None
+        is_named = segment.address.field == "segment_technical_name"
         answer = self._ask(segment.address)
         if answer is None:
             return None
@@ -40,7 +40,7 @@ class LookUps:
                 f"technical name {answer.technical_name}: keep one of the two, and take the other "
                 "out of the state with `removed: {…: keep}`"
             )
-        return answer.detail if answer.problem and segment.counts.commands else None
+        return answer.detail if answer.problem else None
 
     def _ask(self, address: Address) -> SegmentLookup | None:
         if not self._allowed:

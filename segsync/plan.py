@@ -179,7 +179,8 @@ def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ..
             Violation(
                 "empty",
                 f"the query returned no members, but the segment has {counts.snapshot:,}",
-                f"{remedy}, or set `guard: {{allow_empty: true}}`",
+                f"{remedy}; where it may be empty as a rule, set "
+                "`guard: {allow_empty: true, max_removed: 100%}`",
             )
         )
     elif counts.removed_live > _most_removed(guard, counts.snapshot):

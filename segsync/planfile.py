@@ -22,13 +22,15 @@ from typing import Any
 
 from segsync.engine import Engine, Layout, Place, Target
 from segsync.errors import PlanFileError
-from segsync.model import DAY_MS, Address, IdentifierKind, LineRange, Part, Spec
+from segsync.model import DAY_MS, MINUTE_MS, Address, IdentifierKind, LineRange, Part, Spec
 from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
 from segsync.planning import Planned, targets
 from segsync.state import State, StateSegment
 
 VERSION = 1
 PLAN, COMMANDS, SEAL = "plan.json", "commands.parquet", "seal"
+CLOCK_DIFFERENCE_MS = 5 * MINUTE_MS
+"""Between the machine that plans and the one that applies."""
 LONGEST_MS = DAY_MS
 """A duration in minutes says when a member leaves only as long as its command is fresh."""
 LARGEST_PLAN = 256 * 1024 * 1024
@@ -95,6 +97,8 @@ def load(path: Path, spec: Spec, state: State, engine: Engine, now_ms: int) -> P
     with _unpacked(path) as (document, commands):
         _check_fits(path, document, spec, state, engine)
         plan = _plan_from(document["plan"])
+        if plan.created_at_ms > now_ms + CLOCK_DIFFERENCE_MS:
+            raise _unusable(path, "it was made for a later time than now")
         for number, kind, compartment, keyspace in document["keyspaces"]:
             engine.keyspaces.adopt(keyspace, (number, IdentifierKind(kind), compartment))
         parts = engine.restore_commands(
@@ -188,8 +192,6 @@ def _check_fits(
         raise _unusable(path, "the spec has changed since")
     if document["format"] != spec.destination.format:
         raise _unusable(path, f"it is for `format: {document['format']}`")
-    if state.open_run():
-        raise _unusable(path, "a run is not finished: run `segsync apply` first")
     if document["digest_probe"] != engine.digest_probe():
         raise _unusable(path, "it was made by another version of the engine (DuckDB)")
 

@@ -148,7 +148,7 @@ class Planner:
             check_digests=engine.digest_probe() == state.identity.digest_probe,
             only_keyspaces=state.only_keyspaces(),
             pending=frozenset(state.pending_counts()),
-            rejected=state.rejected_segments(),
+            rejected=frozenset(state.reject_counts()),
             watched=state.watched_segments(),
             allowed=frozenset(self.options.allowed),
             samples=self.options.samples,

@@ -1,4 +1,4 @@
-"""Threads that read: one pool for each source, and one for the snapshots beside them."""
+"""Threads that read: one pool for each source."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ class Readers:
 
     def __enter__(self) -> Readers:
         names = sorted({item.segment.source for item in self._segments})
-        beside = self._parallelism * max(1, len(names)) + 1
-        self.snapshots = self._stack.enter_context(ThreadPoolExecutor(beside))
         for name in names:
             pool = ThreadPoolExecutor(self._parallelism)
             self._pools[name] = self._stack.enter_context(pool)

@@ -110,7 +110,16 @@ def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) ->
 def apply_saved(
     spec: Spec, state: State, path: Path, options: PlanOptions, applying: Applying
 ) -> Report:
-    """Carry out a saved plan, exactly, or refuse it. The caller holds the state's lock."""
+    """Carry out a saved plan, exactly, or refuse it. The caller holds the state's lock.
+
+    A run that was left open is ended first: the plan was made without knowing what became of it.
+    """
+    if recovered := recover(spec, state, applying):
+        raise PlanFileError(
+            f"the plan {path} cannot be applied: run {recovered.reference}, which an earlier apply "
+            "had left open, was ended just now, and the plan was made before",
+            hint="nothing else was sent; make a new one with `segsync plan --out`",
+        )
     look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
@@ -132,8 +141,7 @@ def carry_out(
 ) -> Report:
     """Confirm a plan, and do it."""
     plan = planned.plan
-    if plan.changes_something:
-        check_not_stale(state, applying.destination)
+    check_not_stale(state, applying.destination)
     agreed = applying.confirm(plan)
     if not plan.changes_something or not agreed:
         return Report(plan, None, recovered, agreed=agreed)

@@ -88,7 +88,7 @@ def _run_exits(outcome: Outcome) -> set[Exit]:
         found.add(Exit.UNKNOWN)
     if outcome.unsent:
         found.add(Exit.ERROR)
-    if outcome.rejected:
+    if outcome.rejected or outcome.given_up:
         found.add(Exit.REJECTED)
     return found
 

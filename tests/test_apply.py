@@ -437,3 +437,5 @@ def test_one_segment_known_by_id_and_by_name_is_refused(world: World) -> None:
     assert "technical name vip" in twin.error
     assert report.exit is Exit.ERROR
     assert len(world.uploads) == uploads
+    world.drop("twin")
+    assert world.apply().exit is Exit.DONE

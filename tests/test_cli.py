@@ -319,9 +319,37 @@ def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(stor
     assert "cannot be read" in done.err
     store.emulator.faults.clear()
     store.run("plan", "--out", "plan.segsync").check(0)
-    refused = store.run("apply", "plan.segsync", "--yes").check(5)
-    assert "a run is not finished" in refused.err
     assert "Recovered an earlier run: 10 confirmed" in store.run("apply", "--yes").check(0).out
+
+
+def test_a_saved_plan_ends_an_open_run_before_it_is_refused(store: Shop) -> None:
+    """A pipeline that only applies saved plans must not be stuck after a job that was killed."""
+    leave_a_run_open(store)
+    store.run("plan", "--out", "plan.segsync").check(0)
+    refused = store.run("apply", "plan.segsync", "--yes").check(1)
+    assert "was ended just now" in " ".join(refused.err.split())
+    store.people(12)
+    store.run("plan", "--out", "next.segsync").check(0)
+    store.run("apply", "next.segsync", "--yes").check(0)
+    assert len(store.emulator.members("fans")) == 12
+
+
+def test_a_plan_of_a_later_time_is_refused(store: Shop) -> None:
+    """Members would be taken for lapsed who are not."""
+    store.run("apply", "--yes").check(0)
+    store.people(9)
+    store.run("plan", "--now", "2036-01-01T00:00:00Z", "--out", "plan.segsync").check(0)
+    refused = store.run("apply", "plan.segsync", "--yes").check(1)
+    assert "made for a later time than now" in " ".join(refused.err.split())
+
+
+def test_status_warns_of_members_that_have_lapsed(store: Shop) -> None:
+    store.run("apply", "--yes").check(0)
+    assert "lapsed" not in store.run("status").check(0).out
+    done = store.run("status", "--now", "2036-01-01T00:00:00Z").check(0)
+    assert "10 of 10 members have lapsed" in " ".join(done.out.split())
+    found = json.loads(store.run("status", "--now", "2036-01-01T00:00:00Z", "--format", "json").out)
+    assert found["segments"][0]["lapsed"] == 10
 
 
 def leave_a_run_open(store: Shop) -> None:

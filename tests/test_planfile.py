@@ -101,11 +101,17 @@ def test_a_plan_is_stale_when_another_apply_came_between(world: World, saved: Pa
     assert "stale" in refusal(world, saved).message
 
 
-def test_a_plan_waits_until_an_open_run_is_ended(world: World, saved: Path) -> None:
+def test_an_open_run_is_ended_before_a_plan_is_refused(world: World, saved: Path) -> None:
+    """The plan was made without knowing what became of it."""
     world.define("other", rows=["a"])
     apply_until_killed(world, "after upload", targets=("other",))
     world.drop("other")
-    assert "not finished" in refusal(world, saved).message
+    uploads = len(world.uploads)
+    with pytest.raises(PlanFileError, match="ended just now"):
+        world.apply_saved(saved)
+    assert world.plan().open_run is None
+    assert "stale" in refusal(world, saved).message
+    assert len(world.uploads) == uploads
 
 
 def test_a_changed_spec_refuses_the_plan(world: World, saved: Path) -> None:

@@ -406,6 +406,21 @@ def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(world: Wo
 # -------------------------------------------------------------------- old copies of the state
 
 
+def test_an_old_copy_is_noticed_although_its_plan_changes_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    backup = shutil.copy2(world.state, tmp_path / "backup.db")
+    world.accounts("vip", "a", "b", "c")
+    world.apply()
+    world.accounts("vip", "a", "b")
+    shutil.copy2(backup, world.state)
+    assert not world.plan().changes_something
+    with pytest.raises(StateStale):
+        world.apply()
+
+
 def test_an_old_backup_of_the_state_is_noticed_and_refused(world: World, tmp_path: Path) -> None:
     world.define("vip", rows=["a", "b"])
     world.apply()

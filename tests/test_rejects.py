@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from segsync.render.status import read_status
 from segsync.report import Exit, Report
 from segsync.state import Reject, open_state
-from tests.support.world import World, assert_sound
+from tests.support.world import START_MS, World, assert_sound
 
 NAMING = ("json_flat", "json_nested", "csv", "input_lines", "identifiers")
 NAMELESS = ("json_line_number", "text", "missing", "empty", "garbage", "expired", "half")
@@ -301,3 +303,16 @@ def test_any_number_of_commands_may_be_rejected(world: World, share: str, operat
     world.emulator.reject([world.emulator.account(name) for name in names[:count]])
     assert figures(world.apply()) == (8 - count, count, 0, 0)
     heal(world)
+
+
+def test_every_reject_is_counted_however_many_reasons_there_are(world: World) -> None:
+    for name in ("vip", "fans"):
+        world.define(name, rows=[f"{name}{n}" for n in range(120)])
+        for n in range(120):
+            account = world.emulator.account(f"{name}{n}")
+            world.emulator.reject([account], reason=f"reason {n}")
+    assert world.apply().exit is Exit.REJECTED
+    with closing(open_state(world.state, read_only=True)) as state:
+        found = read_status(world.spec, state, START_MS, exists=True)
+        assert len(state.reject_reasons()) == 100
+    assert [segment.rejects for segment in found.segments] == [120, 120]

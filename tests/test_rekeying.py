@@ -170,6 +170,47 @@ def test_whom_a_late_removal_takes_along_is_said_once_more(
     assert_everybody_is_there(world)
 
 
+def test_who_comes_back_after_a_rejected_removal_is_said_again(world: World) -> None:
+    """In between the person was a member by the other identifier, and is removed by it now."""
+    people(world, expiration="never")
+    world.fill("vip", by_hash())
+    world.apply()
+    others = by_hash()[1:]
+    world.fill("vip", [(None, "u0", None), *others])
+    world.emulator.reject([world.emulator.email("h0")], operations=("DELETE",))
+    assert world.apply().exit is Exit.REJECTED
+    world.emulator.accept_all()
+    world.fill("vip", by_hash())
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert report.run is not None
+    assert [part.step for part in report.run.parts] == [1, 2]
+    world.emulator.refused.clear()
+    assert_everybody_is_there(world)
+
+
+def test_an_update_that_is_rejected_beside_a_late_removal_is_said_again(world: World) -> None:
+    """The removal takes the member along whose data bag was refused, and then is what it was."""
+    emulator = world.emulator
+    for n in range(3):
+        emulator.declare_person([emulator.email(f"h{n}"), emulator.account(f"u{n}")])
+    free = {"max_removed": "100%"}
+    columns = ("email_hash", "user_account_id", "total")
+    world.define("vip", *columns, rows=[(f"h{n}", None, 1) for n in range(3)], guard=free)
+    world.apply()
+    world.fill("vip", [(None, f"u{n}", 1) for n in range(3)])
+    emulator.reject([emulator.email("h0")], operations=("DELETE",))
+    world.apply()
+    emulator.accept_all()
+    emulator.reject([emulator.account("u0")], operations=("UPDATE",))
+    world.fill("vip", [(None, "u0", 2), ("h1", None, 1), (None, "u2", 1)])
+    assert world.apply().exit is Exit.UNKNOWN
+    emulator.accept_all()
+    world.fill("vip", [(None, "u0", 1), ("h1", None, 1), (None, "u2", 1)])
+    world.settle(applies=1)
+    assert emulator.is_member("vip", emulator.account("u0"))
+
+
 def test_members_that_a_late_removal_cannot_touch_are_not_said_again(world: World) -> None:
     people(world)
     world.fill("vip", [*by_hash(), ("lonely", None, None)])

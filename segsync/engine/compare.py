@@ -36,13 +36,13 @@ def compare(
     if shape is None:
         shape = Shape("0::BIGINT", "0::BIGINT", NO_ROW_EXPIRY, "NULL::VARCHAR")
         cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
-    if asked.pending is not None:
-        with asked.pending() as pending:
-            _load_pending(cursor, number, pending)
+    doubts = asked.pending is not None or asked.rejected is not None
+    if doubts:
+        _load_doubts(cursor, number, asked)
     policy = asked.policy
     rows = _count(cursor, f"desired_{number}")
     change = _change_sql(shape, policy)
-    join = Join(number, shape, change, snapshot, pending=asked.pending is not None)
+    join = Join(number, shape, change, snapshot, doubts=doubts)
     join.run(cursor, rows)
     duplicates = conflicts = 0
     if _has_duplicates(cursor, number, rows, snapshot.facts.members if snapshot else 0):
@@ -52,8 +52,6 @@ def compare(
         join.run(cursor, rows)
     deferred = 0
     if asked.rejected is not None:
-        with asked.rejected() as rejects:
-            _load_rejects(cursor, number, rejects)
         deferred = _defer_rejected(cursor, number, policy.now_ms)
     counts = _count_changes(cursor, number, policy.now_ms)
     return Difference(
@@ -70,11 +68,26 @@ def _count(cursor: Cursor, table: str) -> int:
     return int(cursor.row(f"SELECT count(*) FROM {table}")[0])
 
 
-def _load_pending(cursor: Cursor, number: int, pending: pyarrow.RecordBatchReader) -> None:
-    with cursor.reading("pending", pending):
+def _load_doubts(cursor: Cursor, number: int, asked: Asked) -> None:
+    """Fill doubts_<number>: whose outcome is unknown, and whose removal was rejected.
+
+    Where a removal was rejected, the person may since have come and gone by another identifier.
+    """
+    cursor.execute(
+        f"CREATE TABLE doubts_{number} "
+        "(keyspace BIGINT, identifier VARCHAR, pending BOOLEAN, stayed BOOLEAN)"
+    )
+    if asked.pending is not None:
+        with asked.pending() as pending, cursor.reading("pending", pending):
+            cursor.execute(
+                f"INSERT INTO doubts_{number} SELECT keyspace, identifier, true, false FROM pending"
+            )
+    if asked.rejected is not None:
+        with asked.rejected() as rejects:
+            _load_rejects(cursor, number, rejects)
         cursor.execute(
-            f"CREATE TABLE pending_{number} AS SELECT keyspace::BIGINT AS keyspace, "
-            "identifier::VARCHAR AS identifier FROM pending"
+            f"INSERT INTO doubts_{number} SELECT keyspace, identifier, false, true "
+            f"FROM rejects_{number} WHERE operation = 'DELETE'"
         )
 
 
@@ -83,12 +96,13 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
     certain = now - policy.certain_after_ms
     return f"""(CASE
         WHEN d.identifier IS NULL THEN CASE
+            WHEN s.fingerprint IS NULL AND NOT s.pending THEN 0
             WHEN s.pending THEN {REMOVE}
             WHEN s.expires_at <> 0 AND s.expires_at <= {certain} THEN {FORGET}
             ELSE {REMOVE} END
         WHEN s.fingerprint IS NULL THEN {ADD}
         WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
-        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending THEN {UPDATE}
+        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending OR s.stayed THEN {UPDATE}
         WHEN {_due_sql(shape, policy)} THEN {RENEW}
         ELSE 0 END)::UTINYINT"""
 

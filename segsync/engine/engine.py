@@ -90,7 +90,7 @@ class Engine:
         """Give back what was only needed to find a segment's changes."""
         with self._session.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS desired_{number}")
-            cursor.execute(f"DROP TABLE IF EXISTS pending_{number}")
+            cursor.execute(f"DROP TABLE IF EXISTS doubts_{number}")
 
     def examples(self, number: int, limit: int) -> list[Example]:
         """Up to `limit` members of each kind of change."""

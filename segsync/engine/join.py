@@ -26,7 +26,7 @@ class Join:
     shape: Shape
     change_sql: str
     snapshot: Snapshot | None
-    pending: bool
+    doubts: bool
 
     def run(self, cursor: Cursor, rows: int) -> None:
         """Fill changed_<number>."""
@@ -68,7 +68,8 @@ class Join:
         return f"""SELECT
             coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
             coalesce(s.identifier, d.identifier) AS identifier,
-            {self.change_sql} AS change, coalesce(s.pending, false) AS retry,
+            {self.change_sql} AS change,
+            coalesce(s.pending OR (s.stayed AND d.identifier IS NOT NULL), false) AS retry,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.fingerprint_sql} END AS fingerprint,
             {shape.row_expires_sql} AS row_expires,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
@@ -82,15 +83,19 @@ class Join:
         """A member of unknown outcome that was never confirmed has no fingerprint, so that it
         differs from whatever is desired."""
         if self.snapshot is None:
-            return f"SELECT *, false AS pending FROM ({NO_MEMBERS})"
+            return f"SELECT *, false AS pending, false AS stayed FROM ({NO_MEMBERS})"
         members = members_sql(self.snapshot.keyspace)
-        if not self.pending:
-            return f"SELECT *, false AS pending FROM ({members})"
+        if not self.doubts:
+            return f"SELECT *, false AS pending, false AS stayed FROM ({members})"
+        doubts = (
+            "SELECT keyspace, identifier, bool_or(pending) AS pending, bool_or(stayed) AS stayed "
+            f"FROM doubts_{self.number} WHERE {span} GROUP BY keyspace, identifier"
+        )
         return (
             "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
             "coalesce(m.identifier, p.identifier) AS identifier, m.fingerprint, "
-            "coalesce(m.expires_at, 0) AS expires_at, p.keyspace IS NOT NULL AS pending "
-            f"FROM ({members}) m FULL JOIN (FROM pending_{self.number} WHERE {span}) p "
+            "coalesce(m.expires_at, 0) AS expires_at, coalesce(p.pending, false) AS pending, "
+            f"coalesce(p.stayed, false) AS stayed FROM ({members}) m FULL JOIN ({doubts}) p "
             "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
         )
 

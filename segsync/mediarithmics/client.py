@@ -102,7 +102,10 @@ class Mediarithmics:
         else:
             found = self._segments_by_technical_name(address)
         if not found:
-            detail = f"is not in datamart {self._datamart}"
+            detail = (
+                f"is not in datamart {self._datamart}: create it there as a user list that is fed "
+                "by file import, or correct its name and the datamart's id in the spec"
+            )
             return segment_problem(address, SegmentProblem.MISSING, detail)
         if len(found) > 1:
             ids = ", ".join(identifier(item["id"]) for item in found)

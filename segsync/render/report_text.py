@@ -58,7 +58,8 @@ def _steps_after(outcome: Outcome) -> list[str]:
 
 def _run(run: RunReport, columns: int, title: str) -> list[Line]:
     outcome = run.outcome
-    clean = not (outcome.rejected or outcome.unknown or outcome.unsent or outcome.doubted)
+    doubtful = outcome.unknown or outcome.doubted or outcome.given_up
+    clean = not (outcome.rejected or outcome.unsent or doubtful)
     done = title if clean or outcome.confirmed else f"{title}, without success"
     headline = f"{done}: {_figures(outcome)} in {figures.seconds(run.seconds)}."
     rows = [EMPTY, *(_table(run.segments, columns) if run.segments else [])]

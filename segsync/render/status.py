@@ -23,12 +23,14 @@ _UPPER = 1.5
 class SegmentState:
     """One segment of the state or the spec. `renews` and `lapses` are members by horizon.
 
-    `lapses` would leave if no apply came; `renews` is an estimate.
+    `lapsed` (part of `members`) have left the platform, as no apply came in time; `lapses` would
+    leave if none came; `renews` is an estimate.
     """
 
     name: str
     where: str
     members: int
+    lapsed: int
     pending: int
     rejects: int
     last_run: int | None
@@ -54,30 +56,26 @@ class StateStatus:
 
 def read_status(spec: Spec, state: State, now_ms: int, *, exists: bool) -> StateStatus:
     """Ask the state; neither a source nor the platform is touched."""
-    reasons = tuple(state.reject_reasons())
     return StateStatus(
         path=str(spec.state),
         exists=exists,
         lineage=state.identity.lineage,
         serial=state.identity.serial,
         now_ms=now_ms,
-        segments=(*_known(spec, state, now_ms, reasons), *_unknown(spec, state)),
+        segments=(*_known(spec, state, now_ms), *_unknown(spec, state)),
         open_run=state.open_run(),
         runs=tuple(state.last_runs(MOST_RUNS)),
-        reasons=reasons,
+        reasons=tuple(state.reject_reasons()),
     )
 
 
-def _known(
-    spec: Spec, state: State, now_ms: int, reasons: tuple[tuple[str, str, int], ...]
-) -> list[SegmentState]:
+def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
     """The segments of the state."""
     members, pending = state.member_counts(), state.pending_counts()
+    rejects = state.reject_counts()
+    lapsed = state.lapsing(1, now_ms)
     lapses = [state.lapsing(now_ms, now_ms + days * DAY_MS) for days in HORIZONS]
     renews = _renewals(spec, state, now_ms)
-    rejects: dict[str, int] = defaultdict(int)
-    for name, _, count in reasons:
-        rejects[name] += count
     mentioned = {segment.address for segment in spec.segments}
     removed = {entry.name for entry in spec.removed}
     return [
@@ -85,8 +83,9 @@ def _known(
             name=item.name,
             where=str(item.address),
             members=members.get(item.number, 0),
+            lapsed=lapsed.get(item.number, 0),
             pending=pending.get(item.number, 0),
-            rejects=rejects[item.name],
+            rejects=rejects.get(item.number, 0),
             last_run=item.last_run,
             in_spec=item.address in mentioned or item.name in removed,
             renews=renews.get(item.number, NONE),
@@ -104,6 +103,7 @@ def _unknown(spec: Spec, state: State) -> list[SegmentState]:
             name=segment.name,
             where=str(segment.address),
             members=0,
+            lapsed=0,
             pending=0,
             rejects=0,
             last_run=None,
@@ -152,6 +152,7 @@ def status_json(status: StateStatus) -> dict[str, Any]:
                 "name": item.name,
                 "address": item.where,
                 "members": item.members,
+                "lapsed": item.lapsed,
                 "pending": item.pending,
                 "rejects": item.rejects,
                 "last_run": item.last_run,

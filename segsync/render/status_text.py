@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from segsync.render import figures
 from segsync.render.columns import columns_of, number
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
@@ -47,14 +49,8 @@ def _segments(status: StateStatus, columns: int) -> list[Line]:
     ]
     rows = columns_of(("segment", "members", "pending", "rejects", "last run"), known, columns)
     for item in status.segments:
-        if not item.in_spec:
-            rows += wrapped(
-                printable(f"{item.name} is not in the spec: `segsync plan` names the remedies."),
-                columns,
-                indent="  ",
-                first="! ",
-                style=Style.WARNING,
-            )
+        for text in _warnings(item):
+            rows += wrapped(printable(text), columns, indent="  ", first="! ", style=Style.WARNING)
     if ahead:
         days = [f"{days}d" for days in HORIZONS]
         headings = ("segment", f"renew {days[0]}", *days[1:], f"lapse {days[0]}", *days[1:])
@@ -66,6 +62,16 @@ def _segments(status: StateStatus, columns: int) -> list[Line]:
             style=Style.DIM,
         )
     return rows
+
+
+def _warnings(item: SegmentState) -> Iterator[str]:
+    if not item.in_spec:
+        yield f"{item.name} is not in the spec: `segsync plan` names the remedies."
+    if item.lapsed:
+        yield (
+            f"{item.name}: {item.lapsed:,} of {item.members:,} members have lapsed, as no apply "
+            "came in time: `segsync apply` adds those that are still in the query."
+        )
 
 
 def _when(item: SegmentState, runs: dict[int, Run], status: StateStatus) -> str:

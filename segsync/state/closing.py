@@ -75,7 +75,8 @@ class Outcome:
             return RunStatus.UNKNOWN
         if self.unsent:
             return RunStatus.UNSENT
-        return RunStatus.PARTLY_REJECTED if self.rejected else RunStatus.DONE
+        refused = self.rejected or self.given_up
+        return RunStatus.PARTLY_REJECTED if refused else RunStatus.DONE
 
 
 def close_run(database: Database, closing: Closing) -> Outcome:

@@ -56,7 +56,8 @@ def doubt_members_beside(
             "INSERT INTO pending SELECT m.keyspace, m.identifier, 'UPDATE', m.fingerprint, 0 "
             "FROM members m WHERE m.keyspace IN (SELECT id FROM keyspaces WHERE segment = "
             f"{segment} AND id <> {keyspace}) AND (m.keyspace, m.identifier) NOT IN "
-            f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {later or 'false'}) "
+            f"(SELECT c.keyspace, c.identifier FROM changes c WHERE ({later or 'false'}) "
+            "AND c.line NOT IN (SELECT line FROM rejected_lines)) "
             "ON CONFLICT (keyspace, identifier) DO NOTHING"
         )
         added = _pending_in(database, segment) - before

@@ -130,13 +130,6 @@ class State:
         )
         return {int(segment): int(count) for segment, count in rows}
 
-    def rejected_segments(self) -> frozenset[int]:
-        """Numbers of the segments that have rejects."""
-        rows = self._database.rows(
-            "SELECT DISTINCT k.segment FROM rejects r JOIN keyspaces k ON k.id = r.keyspace"
-        )
-        return frozenset(int(row[0]) for row in rows)
-
     def rejects(self, limit: int) -> list[Reject]:
         """The rejects that are still to be accepted, oldest first."""
         rows = self._database.rows(
@@ -151,8 +144,16 @@ class State:
             for name, kind, compartment, *rest in rows
         ]
 
+    def reject_counts(self) -> dict[int, int]:
+        """Rejects by segment number."""
+        rows = self._database.rows(
+            "SELECT k.segment, count(*) FROM rejects r JOIN keyspaces k ON k.id = r.keyspace "
+            "GROUP BY k.segment"
+        )
+        return {int(segment): int(count) for segment, count in rows}
+
     def reject_reasons(self) -> list[tuple[str, str, int]]:
-        """Segment name, reason and number of the rejects, most frequent first."""
+        """Segment name, reason and number of the rejects: the hundred most frequent ones."""
         return [
             (str(name), str(reason), int(count))
             for name, reason, count in self._database.rows(
