@@ -124,7 +124,7 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
 ) -> None:
     """5 says that a run was left open, 1 that none was, and 0 that the signal came too late."""
     statuses = set()
-    for call in ("fsync", "sendto", "unlink")[: size(2, 3)]:
+    for call in ("fsync", "sendto", "unlink")[: size(1, 3)]:
         for number in count(size(1 + 2 * list(SIGNALS).index(name), 1), size(11, 1)):
             change(world, number)
             uploads = len(world.uploads)
