@@ -15,6 +15,7 @@ import pytest
 from tests.support.kills import (
     FILES,
     WIRE,
+    Record,
     assert_one_apply_is_enough,
     change,
     fill,
@@ -32,7 +33,7 @@ from tests.support.world import World, assert_sound
 )
 @pytest.mark.timeout(600)
 def test_an_apply_may_be_killed_at_any_system_call(
-    tmp_path: Path, calls: tuple[str, ...], first: int, step: int
+    tmp_path: Path, record_property: Record, calls: tuple[str, ...], first: int, step: int
 ) -> None:
     kills = 0
     with World(tmp_path) as world:
@@ -47,11 +48,14 @@ def test_an_apply_may_be_killed_at_any_system_call(
                     break
                 assert_one_apply_is_enough(world, uploads)
             assert_sound(world)
+    record_property("kills", kills)
     assert kills > 20
 
 
 @pytest.mark.timeout(600)
-def test_a_first_apply_may_be_killed_while_it_makes_the_state(tmp_path: Path) -> None:
+def test_a_first_apply_may_be_killed_while_it_makes_the_state(
+    tmp_path: Path, record_property: Record
+) -> None:
     kills = 0
     for call in ("fsync", "unlink", "rename", "mkdir"):
         for number in count(1):
@@ -61,6 +65,7 @@ def test_a_first_apply_may_be_killed_while_it_makes_the_state(tmp_path: Path) ->
                 if not killed_at(world, call, number):
                     break
                 assert_one_apply_is_enough(world, 0)
+    record_property("kills", kills)
     assert kills > 20
 
 
@@ -68,13 +73,13 @@ def test_a_first_apply_may_be_killed_while_it_makes_the_state(tmp_path: Path) ->
 @pytest.mark.parametrize("lasting", ["", "+"], ids=["once", "for ever"])
 @pytest.mark.timeout(600)
 def test_a_disk_that_fails_is_told_and_nothing_is_lost(
-    tmp_path: Path, error: str, lasting: str
+    tmp_path: Path, record_property: Record, error: str, lasting: str
 ) -> None:
     failures = 0
     with World(tmp_path) as world:
         fill(world)
         world.apply()
-        for call in ("pwrite64", "fsync"):
+        for call in ("pwrite64", "fsync", "unlink", "ftruncate"):
             for number in count(1, size(13, 1)):
                 change(world, failures + 1)
                 uploads = len(world.uploads)
@@ -87,4 +92,5 @@ def test_a_disk_that_fails_is_told_and_nothing_is_lost(
                 assert str(world.state) in done.stderr or "payload" in done.stderr
                 assert "disk" in done.stderr or "space" in done.stderr, done.stderr
                 assert_one_apply_is_enough(world, uploads)
+    record_property("failures", failures)
     assert failures > 5

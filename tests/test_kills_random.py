@@ -21,6 +21,7 @@ from tests.support.kills import (
     FILES,
     PATIENCE,
     WIRE,
+    Record,
     assert_one_apply_is_enough,
     change,
     fill,
@@ -50,7 +51,9 @@ def drawn(chance: random.Random) -> tuple[str, int]:
 
 
 @pytest.mark.timeout(3600)
-def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(world: World) -> None:
+def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
+    world: World, record_property: Record
+) -> None:
     chance = random.Random("pairs")
     twice = 0
     for number in range(1, size(8, 300)):
@@ -63,11 +66,14 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(world:
             assert_one_apply_is_enough(world, uploads, most=3)
         except AssertionError as error:
             raise AssertionError(f"killed at {first}, then at {second}") from error
+    record_property("killed twice", twice)
     assert twice > number // 4
 
 
 @pytest.mark.timeout(3600)
-def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(world: World) -> None:
+def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
+    world: World, record_property: Record
+) -> None:
     chance = random.Random("times")
     change(world, 1)
     started = time.monotonic()
@@ -86,6 +92,7 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(world: Worl
         if number % 3 == 0:
             world.settle(applies=1, allowed=("vip",))
             assert_sound(world)
+    record_property("kills", kills)
     assert kills > number // 3
 
 
@@ -120,10 +127,10 @@ SIGNALS = {
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.timeout(3600)
 def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
-    world: World, name: str
+    world: World, record_property: Record, name: str
 ) -> None:
     """5 says that a run was left open, 1 that none was, and 0 that the signal came too late."""
-    statuses = set()
+    statuses = []
     for call in ("fsync", "sendto", "unlink")[: size(1, 3)]:
         for number in count(size(1 + 2 * list(SIGNALS).index(name), 1), size(11, 1)):
             change(world, number)
@@ -134,9 +141,10 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
             assert done.returncode in (0, 1, 5), place
             assert has_open_run(world) == (done.returncode == 5), place
             assert_one_apply_is_enough(world, uploads)
-            statuses.add(done.returncode)
+            statuses.append(done.returncode)
             if done.returncode == 0:
                 break
+    record_property("signals", len(statuses))
     assert 5 in statuses
 
 

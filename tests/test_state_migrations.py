@@ -16,7 +16,7 @@ from segsync.state import Identity, create, file, open_state, schema
 from segsync.state.database import Database
 from segsync.state.seal import check_seals
 from tests.support.cli import environment
-from tests.support.kills import strace
+from tests.support.kills import Record, strace
 from tests.support.size import size
 from tests.support.world import World
 
@@ -132,7 +132,7 @@ open_state(Path(sys.argv[1]), read_only=False).close()
 
 @pytest.mark.timeout(600)
 def test_a_step_that_is_killed_at_any_system_call_has_not_happened_and_is_done_by_the_next(
-    tmp_path: Path,
+    tmp_path: Path, record_property: Record
 ) -> None:
     with World(tmp_path) as world:
         world.define("vip", rows=[f"u{n}" for n in range(3_000)])
@@ -150,6 +150,7 @@ def test_a_step_that_is_killed_at_any_system_call_has_not_happened_and_is_done_b
             assert migrating(world.state, []) == 0
             assert "copies" in str(tables(world.state))
             assert_same_members(world.state, 3_000)
+    record_property("kills", kills)
     assert kills > 5
 
 

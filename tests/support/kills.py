@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 from tests.support.cli import environment
 from tests.support.world import TOKEN, World, assert_sound
@@ -13,6 +14,8 @@ from tests.support.world import TOKEN, World, assert_sound
 PATIENCE = 60.0
 FILES = ("fsync", "unlink", "link", "unlinkat", "rmdir", "ftruncate", "rename", "flock")
 WIRE = ("connect", "sendto", "recvfrom", "write")
+Record = Callable[[str, object], None]
+"""Pytest's `record_property`: how many there were stands in the file of --junitxml."""
 APPLY = (sys.executable, "-m", "segsync", "apply", "--yes", "--allow", "vip")
 
 
