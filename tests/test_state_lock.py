@@ -19,7 +19,7 @@ import pytest
 from segsync import reconcile
 from segsync.emulator import Stall
 from segsync.emulator.world import Upload
-from segsync.errors import Locked
+from segsync.errors import Locked, StateError
 from segsync.plan import Plan
 from segsync.planning import PlanOptions
 from segsync.state import hold
@@ -125,6 +125,27 @@ def test_an_unreadable_description_of_the_holder_does_no_harm(tmp_path: Path, te
         with pytest.raises(Locked) as caught, hold(state, "apply"):
             pass
     assert "by another process" in caught.value.message
+
+
+def test_a_description_that_the_disk_does_not_take_or_give_up_decides_nothing(
+    tmp_path: Path,
+) -> None:
+    """Neither what an apply did nor why it failed may be told as a trouble of that small file."""
+    state = tmp_path / "state.db"
+    holder = tmp_path / "state.db.holder"
+
+    def fail_on_a_full_disk() -> None:
+        with hold(state, "apply"):
+            holder.unlink()
+            holder.mkdir()
+            raise StateError("the disk is full")
+
+    with pytest.raises(StateError, match="the disk is full"):
+        fail_on_a_full_disk()
+    with hold(state, "apply"):
+        assert holder.is_dir()
+        with pytest.raises(Locked, match="by another process"), hold(state, "apply"):
+            pass
 
 
 def test_of_several_applies_at_once_exactly_one_proceeds(world: World) -> None:
