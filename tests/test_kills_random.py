@@ -67,7 +67,7 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
         except AssertionError as error:
             raise AssertionError(f"killed at {first}, then at {second}") from error
     record_property("killed twice", twice)
-    assert twice > number // 4
+    assert twice
 
 
 @pytest.mark.timeout(3600)
@@ -93,7 +93,7 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
             world.settle(applies=1, allowed=("vip",))
             assert_sound(world)
     record_property("kills", kills)
-    assert kills > number // 3
+    assert kills
 
 
 def started_apply(world: World) -> subprocess.Popen[bytes]:
