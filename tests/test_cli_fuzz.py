@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from segsync.cli.app import build
 from tests.support.cli import FANS, Done, Shop, environment, segsync
+from tests.support.size import size
 
 # `apply` cannot go on without a terminal and --yes, which is left out here.
 COMMANDS = ("init", "validate", "plan", "apply", "status", "schema", "state")
@@ -47,7 +48,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=size(200, 2_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(command=st.sampled_from(COMMANDS), before=WORDS, after=WORDS)
 def test_any_words_in_any_order(

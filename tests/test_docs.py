@@ -245,3 +245,14 @@ def test_the_json_of_a_plan_has_the_documented_form(
         "high_value_customers",
         "newsletter_readers",
     ]
+
+
+def test_every_test_that_the_readme_of_the_tests_names_exists() -> None:
+    folder = Path(__file__).parent
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if f"def {name}(" not in code] == []
+    files = set(re.findall(r"(test_[\w*]+\.py)", text))
+    assert [name for name in sorted(files) if not list(folder.glob(name))] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import itertools
@@ -22,9 +23,10 @@ from segsync.engine.commands import CSV_HEADER
 from segsync.errors import SegsyncError
 from segsync.model import DAY_MS, NEVER, Address
 from segsync.payload import header_for, write_parts
+from segsync.report import Exit
 from tests.support.comparing import NOW_MS, Bench, accounts, segment
 from tests.support.size import size
-from tests.support.world import World, assert_sound
+from tests.support.world import World, assert_sound, canonical
 
 MONTH = 30 * 24 * 60
 HOSTILE = [
@@ -193,6 +195,33 @@ def test_the_platform_reads_exactly_the_values_that_the_query_returned(
     world.fill("mail", texts[1::2])
     world.apply(allowed=("vip", "mail"))
     assert_sound(world)
+
+
+LARGE = {
+    "a text of a megabyte": {"x": "é" * 500_000},
+    "seventy thousand keys": {f"k{n}": n for n in range(70_000)},
+    "a hundred levels": functools.reduce(lambda inner, _: {"x": inner}, range(100), {}),
+    "numbers at their ends": {"a": 2**63 - 1, "b": -(2**63), "c": 5e-324, "d": 1e308, "e": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_data_bag_of_any_size_and_depth_arrives_as_it_is(world: World, name: str) -> None:
+    world.emulator.behave(data_bag_max_bytes=10_000_000)
+    world.define("vip", "user_account_id", "data_bag", rows=[("a", canonical(LARGE[name]))])
+    world.apply()
+    assert [json.loads(bag or "") for bag in world.members("vip").values()] == [LARGE[name]]
+    assert_sound(world)
+
+
+def test_a_data_bag_beyond_a_mebibyte_is_an_invalid_row_and_sends_nothing(world: World) -> None:
+    bag = canonical({"x": "é" * 600_000})
+    world.define("vip", "user_account_id", "data_bag", rows=[("a", bag), ("b", "{}")])
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    assert "data bag larger than 1048576 bytes" in str(report.plan.segments[0].error)
+    assert not world.uploads
 
 
 # -------------------------------------------------------------------- order and parts

@@ -11,6 +11,7 @@ import yaml
 
 from segsync.errors import Problem, SpecError
 from segsync.spec import load_spec, yaml_text
+from tests.support.size import size
 from tests.support.specs import ENVIRON, EXAMPLE, FULL, HEAD, ONE, SpecFolder
 
 SLOWEST = 2.0
@@ -112,14 +113,14 @@ def generated(source: random.Random) -> bytes:
 def test_mutated_specs(folder: SpecFolder, monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
     monkeypatch.setattr(yaml_text, "_LOADER", getattr(yaml, loader))
     source = random.Random(f"mutations {loader}")
-    count = 2000 if loader == "CSafeLoader" else 300
+    count = size(2_000, 20_000) if loader == "CSafeLoader" else size(300, 3_000)
     accepted = sum(check(folder, mutated(source)) for _ in range(count))
     assert 0 < accepted < count
 
 
 def test_generated_specs(folder: SpecFolder) -> None:
     source = random.Random("grammar")
-    for _ in range(500):
+    for _ in range(size(500, 5_000)):
         check(folder, generated(source))
 
 

@@ -10,23 +10,26 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 
 from segsync import reconcile
 from segsync.emulator import Stall
 from segsync.emulator.world import Upload
-from segsync.errors import Locked
+from segsync.errors import Locked, StateError
 from segsync.plan import Plan
 from segsync.planning import PlanOptions
 from segsync.state import hold
 from tests.support.cli import Done, environment, segsync
+from tests.support.size import size
 from tests.support.world import TOKEN, World, assert_sound
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 30.0
+APPLY = ("apply", "--yes", "--allow", "vip")
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -124,6 +127,27 @@ def test_an_unreadable_description_of_the_holder_does_no_harm(tmp_path: Path, te
     assert "by another process" in caught.value.message
 
 
+def test_a_description_that_the_disk_does_not_take_or_give_up_decides_nothing(
+    tmp_path: Path,
+) -> None:
+    """Neither what an apply did nor why it failed may be told as a trouble of that small file."""
+    state = tmp_path / "state.db"
+    holder = tmp_path / "state.db.holder"
+
+    def fail_on_a_full_disk() -> None:
+        with hold(state, "apply"):
+            holder.unlink()
+            holder.mkdir()
+            raise StateError("the disk is full")
+
+    with pytest.raises(StateError, match="the disk is full"):
+        fail_on_a_full_disk()
+    with hold(state, "apply"):
+        assert holder.is_dir()
+        with pytest.raises(Locked, match="by another process"), hold(state, "apply"):
+            pass
+
+
 def test_of_several_applies_at_once_exactly_one_proceeds(world: World) -> None:
     world.define("vip", rows=["a", "b"])
     assert world.spec.path.exists()
@@ -147,6 +171,47 @@ def test_of_several_applies_at_once_exactly_one_proceeds(world: World) -> None:
     plan.check(0)
     done.check(0)
     assert len(world.uploads) == 1
+    assert_sound(world)
+
+
+@pytest.mark.timeout(3600)
+def test_of_two_applies_at_once_one_proceeds_and_the_other_sends_nothing(world: World) -> None:
+    """Again and again, on different members, so that neither finds its work done."""
+    world.emulator.behave(polls_until_finished=0, polls_until_running=0)
+    world.define("vip", "user_account_id", "total")
+    kept_out = 0
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(size(25, 2_000)):
+            world.fill("vip", [("a", number), (f"u{number}", 1)])
+            uploads = len(world.uploads)
+            outcomes = list(threads.map(partial(apply_at, world), [Barrier(2)] * 2))
+            kept_out += outcomes.count("kept out")
+            assert "done" in outcomes
+            assert len(world.uploads) == uploads + 1
+    assert kept_out
+    assert_sound(world)
+
+
+def apply_at(world: World, together: Barrier) -> str:
+    together.wait(PATIENCE)
+    try:
+        world.apply(allowed=("vip",))
+    except Locked:
+        return "kept out"
+    return "done"
+
+
+@pytest.mark.timeout(3600)
+def test_of_two_commands_at_once_one_proceeds_and_the_other_ends_with_six(world: World) -> None:
+    world.emulator.behave(polls_until_finished=0, polls_until_running=0)
+    world.define("vip", "user_account_id", "total")
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(size(3, 100)):
+            world.fill("vip", [("a", number), (f"u{number}", 1)])
+            uploads = len(world.uploads)
+            done = list(threads.map(lambda words: command(world, *words), [APPLY] * 2))
+            assert sorted(item.status for item in done) in ([0, 0], [0, 6])
+            assert len(world.uploads) == uploads + 1
     assert_sound(world)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import signal
+import subprocess
+import sys
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,11 @@ import pytest
 from segsync.errors import StateError
 from segsync.state import Identity, create, file, open_state, schema
 from segsync.state.database import Database
+from segsync.state.seal import check_seals
+from tests.support.cli import environment
+from tests.support.kills import Record, strace
+from tests.support.size import size
+from tests.support.world import World
 
 IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
 RELEASED = 1
@@ -104,3 +112,62 @@ def test_a_new_step_is_done_at_the_next_opening_for_writing(
 
 def test_versions_only_grow() -> None:
     assert all(earlier for earlier, _ in pairwise([*schema.MIGRATIONS, ()]))
+
+
+MIGRATING = """
+import sys
+from pathlib import Path
+from segsync.state import file, open_state, schema
+step = (
+    "ALTER TABLE segments ADD COLUMN novelty INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE copies AS SELECT * FROM members",
+    "CREATE INDEX copies_by_identifier ON copies (identifier)",
+)
+file.MIGRATIONS = (*schema.MIGRATIONS, step)
+file.SCHEMA_VERSION = len(file.MIGRATIONS)
+open_state(Path(sys.argv[1]), read_only=False).close()
+"""
+"""What a release does that has one more step than this one."""
+
+
+@pytest.mark.timeout(600)
+def test_a_step_that_is_killed_at_any_system_call_has_not_happened_and_is_done_by_the_next(
+    tmp_path: Path, record_property: Record
+) -> None:
+    with World(tmp_path) as world:
+        world.define("vip", rows=[f"u{n}" for n in range(3_000)])
+        world.apply()
+    good = world.state.read_bytes()
+    kills = 0
+    for call in ("pwrite64", "fsync", "unlink"):
+        for number in count(1, size(15, 1) if call == "pwrite64" else 1):
+            world.state.write_bytes(good)
+            killed = migrating(world.state, strace(call, f"signal=SIGKILL:when={number}"))
+            if killed == 0:
+                break
+            kills += 1
+            assert killed in (-signal.SIGKILL, 128 + signal.SIGKILL)
+            assert migrating(world.state, []) == 0
+            assert "copies" in str(tables(world.state))
+            assert_same_members(world.state, 3_000)
+    record_property("kills", kills)
+    assert kills > 5
+
+
+def migrating(path: Path, before: list[str]) -> int:
+    """The exit status of a migration by a process of its own."""
+    line = [*before, sys.executable, "-c", MIGRATING, str(path)]
+    return subprocess.run(line, env=environment(), capture_output=True, check=False).returncode
+
+
+def assert_same_members(path: Path, members: int) -> None:
+    """The digests are those of the members, and the copy that the step made is whole."""
+    database = Database(path, read_only=True)
+    try:
+        for table in ("members", "copies"):
+            assert database.rows(f"SELECT count(*) FROM {table}")[0][0] == members
+        assert not database.rows("SELECT * FROM members EXCEPT SELECT * FROM copies")
+        assert database.rows("PRAGMA integrity_check")[0][0] == "ok"
+        check_seals(database)
+    finally:
+        database.close()

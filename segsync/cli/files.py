@@ -95,6 +95,8 @@ def copy_state(state: Path, to: Path) -> int:
 
     if not state.exists():
         raise UsageError(f"there is no state at {state} yet", hint="the first apply makes it")
+    if os.path.lexists(to):
+        raise _exists(to)
     _check(state)
     draft = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
     try:
@@ -106,10 +108,14 @@ def copy_state(state: Path, to: Path) -> int:
         finally:
             draft.unlink()
     except FileExistsError:
-        raise UsageError(f"{to} exists", hint="name a file that does not") from None
+        raise _exists(to) from None
     except OSError as error:
         raise SegsyncError(f"the state could not be copied to {to}: {error.strerror}") from None
     return copied.identity.serial
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists", hint="name a file that does not")
 
 
 def _check(state: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,10 +38,13 @@ def hold(state: Path, command: str) -> Iterator[None]:
             hint="the state's folder must be writable",
         ) from None
     try:
-        _describe(holder, command)
+        with suppress(OSError):
+            _describe(holder, command)
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        # A disk that fails here must hide neither what was done nor why that failed.
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
         lock.release()
 
 
