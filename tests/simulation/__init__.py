@@ -10,11 +10,11 @@ let a removal through that had been refused before (oracle.py). At each upload t
 that the journal is durable and that no other execution may still act.
 
     python -m tests.simulation --schedules 1000 --seed 0 --workers 2
-    python -m tests.simulation --seed 1234 --schedules 1 --story        replay one, told step by step
-    python -m tests.simulation --seed 1234 --schedules 1 --shrink       and leave steps out of it
-    python -m tests.simulation --seed 1234 --schedules 1 --keep 0,3,4   replay only these steps
+    python -m tests.simulation --schedules 1 --seed 1234 --story        replay one, and tell it
+    python -m tests.simulation --schedules 1 --seed 1234 --shrink       and leave steps out of it
+    python -m tests.simulation --schedules 1 --seed 1234 --keep 0,3,4   replay only these steps
 
 What is not simulated: the wire and its retries (tests/test_wire.py, test_mediarithmics_*.py), what
-a disk does below SQLite, and threads (tests/test_kills.py); everything runs in one thread, so that a
-seed is one schedule (speed.py). A seed that has failed goes into tests/seeds.txt, and stays there.
+a disk does below SQLite, and threads (tests/test_kills.py): everything runs in one thread, so that
+a seed is one schedule (speed.py). A seed that failed goes into tests/seeds.txt, and stays there.
 """

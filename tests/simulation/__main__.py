@@ -6,21 +6,13 @@ import argparse
 import sys
 import time
 
-from tests.simulation.playing import play_all, play_range, shortest
+from tests.simulation.playing import command, play_all, play_range, shortest, told
 from tests.simulation.story import Ending
-
-
-def command(seed: int, kept: tuple[int, ...] | None) -> str:
-    """What replays a seed."""
-    text = f"python -m tests.simulation --schedules 1 --seed {seed} --story"
-    return text if kept is None else f"{text} --keep {','.join(map(str, kept))}"
 
 
 def tell(ending: Ending, kept: tuple[int, ...] | None = None) -> None:
     """Print a story."""
-    print(f"seed {ending.seed}: {ending.failure or 'ended well'}")
-    print("\n".join(f"    {line}" for line in ending.told))
-    print(f"    {command(ending.seed, kept)}", flush=True)
+    print(f"{told(ending)}\n    {command(ending.seed, kept)}", flush=True)
 
 
 def options() -> argparse.Namespace:

@@ -20,7 +20,7 @@ from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.state import PartStatus, hold
 from segsync.state.database import Database
-from tests.simulation.trouble import FOR_EVER, Fault, Killed, Mortal, Trouble, Troubled
+from tests.simulation.trouble import FOR_EVER, Killed, Mortal, Trouble, Troubled
 from tests.support.direct import Direct
 from tests.support.world import World
 
@@ -126,23 +126,16 @@ class Place(World):
 
     # ---------------------------------------------------------------- what one does
 
-    def attempt(
-        self,
-        faults: tuple[Fault, ...] = (),
-        dies_at: int = 0,
-        part_limit: int | None = None,
-    ) -> tuple[Report | None, Trouble]:
+    def attempt(self, trouble: Trouble, part_limit: int | None = None) -> Report | None:
         """An apply in trouble; no report where it died. Raises what apply raises."""
         self._show_imports()
-        trouble = self.trouble = Trouble(self.emulator, self.state, faults, dies_at)
-        options = dict(self.options)
-        if part_limit:
-            options["part_limit"] = part_limit
+        self.trouble = trouble
+        limit = {"part_limit": part_limit} if part_limit else {}
         try:
-            return self.apply(**options), trouble
+            return self.apply(**self.options, **limit)
         except Killed:
             trouble.restore()
-            return None, trouble
+            return None
         finally:
             self.trouble = None
 

@@ -46,3 +46,15 @@ def play_range(seeds: range, workers: int) -> Iterator[Ending]:
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         for done in as_completed([pool.submit(play_all, chunk) for chunk in chunks]):
             yield from done.result()
+
+
+def command(seed: int, kept: tuple[int, ...] | None = None) -> str:
+    """What replays a seed."""
+    text = f"python -m tests.simulation --schedules 1 --seed {seed} --story"
+    return text if kept is None else f"{text} --keep {','.join(map(str, kept))}"
+
+
+def told(ending: Ending) -> str:
+    """A story as a text."""
+    head = f"seed {ending.seed}: {ending.failure or 'ended well'}"
+    return "\n    ".join((head, *ending.told))

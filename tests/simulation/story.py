@@ -23,9 +23,14 @@ DAY_MS = oracle.DAY_MS
 EXPIRATIONS = ("30d", "30d", "2d", "never")
 LIMIT_OF_NAMELESS = 2
 """After three runs with failures that cannot be named the product takes a command as confirmed."""
+METHODS = (
+    *("upload", "upload", "upload", "create_import", "list_executions", "list_executions"),
+    *("find_imports", "look_up_segment", "fetch_error_file"),
+)
 WEIGHTS = {
     "edit rows": 3,
     "edit spec": 3,
+    "change identifiers": 2,
     "plan": 1,
     "apply": 2,
     "apply over a bad line": 5,
@@ -34,6 +39,7 @@ WEIGHTS = {
     "accept people": 1,
     "let time pass": 3,
     "keep a copy": 1,
+    "apply while a copy is made": 1,
     "put back the copy": 1,
 }
 
@@ -83,6 +89,7 @@ class Story:
         deeds: dict[str, Callable[[], None]] = {
             "edit rows": self._edit_rows,
             "edit spec": self._edit_spec,
+            "change identifiers": self._change_identifiers,
             "plan": self._plan,
             "apply": lambda: self._apply(),
             "apply over a bad line": self._apply_over_a_bad_line,
@@ -91,6 +98,7 @@ class Story:
             "accept people": self._accept,
             "let time pass": self._pass_time,
             "keep a copy": self._keep_copy,
+            "apply while a copy is made": self._apply_and_copy,
             "put back the copy": self._put_back_copy,
         }
         deeds[step.kind]()
@@ -188,6 +196,34 @@ class Story:
         self.place.cast(name, shape, cast.rows, **keys)
         self.tell(f"segment {name} is now {shape}, {keys}: {self._shown(name)}")
 
+    def _change_identifiers(self) -> None:
+        """Everybody is known by another identifier than the platform was told; then trouble."""
+        names = [name for name, c in self.place.casts.items() if c.shape == "any identifier"]
+        if not names:
+            return
+        cast = self.place.casts[names[0]]
+        cast.rows = {f"u{n}": Row("email", n) for n in range(PEOPLE - 1)}
+        first, second = self.random.sample(FORMS, 2)
+        for form in (first, second):
+            for row in cast.rows.values():
+                row.form = form
+            self.place.show(names[0])
+            self.tell(f"rows of {names[0]}: {self._shown(names[0])}")
+            if form == first:
+                self._apply()
+        if self.random.random() < 0.5:
+            what = self.random.choice(["fails", "is canceled", "answer lost", "request lost"])
+            self._apply(faults=(Fault("upload", 1, what),))
+        else:
+            self._refuse_removal(self.random.choice(list(cast.rows)))
+
+    def _refuse_removal(self, who: str) -> None:
+        names = [self.place.identifier(who, form) for form in FORMS]
+        self.place.emulator.reject(names, operations=("DELETE",))
+        self.tell(f"the platform refuses DELETE of {who}")
+        self._apply()
+        self._accept()
+
     def _pass_time(self) -> None:
         days = self.random.choice([0.001, 0.5, 2, 6, 12, 20, 33, 50])
         self._advance(days)
@@ -236,10 +272,7 @@ class Story:
         return tuple(self._fault() for _ in range(self.random.choice([1, 1, 2, 3])))
 
     def _fault(self) -> Fault:
-        method = self.random.choice(
-            ["upload", "upload", "upload", "create_import", "list_executions", "list_executions"]
-            + ["find_imports", "look_up_segment", "fetch_error_file"]
-        )
+        method = self.random.choice(METHODS)
         kinds = list(ERRORS)
         if method == "upload":
             kinds += [*SCRIPTS, *SCRIPTS]
@@ -267,17 +300,29 @@ class Story:
         faults = self._some_faults() if self.random.random() < 0.3 else ()
         self._apply(faults=faults, dies_at=self.random.randint(1, 26))
 
-    def _apply(self, faults: tuple[Fault, ...] = (), dies_at: int = 0) -> Report | None:
+    def _apply_and_copy(self) -> None:
+        """What a backup of the whole disk may catch: a state between two writes of an apply."""
+        self._have_something_to_do()
+        moment = self.random.randint(1, 20)
+        self._apply(copied_at=moment)
+        self.tell(f"    a copy of the state was made at moment {moment}")
+
+    def _apply(
+        self, faults: tuple[Fault, ...] = (), dies_at: int = 0, copied_at: int = 0
+    ) -> Report | None:
         self.applies += 1
-        limit = self.part_limit
+        place = self.place
+        trouble = Trouble(place.emulator, place.state, faults, dies_at, copied_at)
         try:
-            report, trouble = self.place.attempt(faults, dies_at, limit)
+            report = place.attempt(trouble, self.part_limit)
         except DestinationError as error:
             if not faults and not self.place.alive() and "has not finished" not in str(error):
                 raise
             self.tell(f"apply ended with {type(error).__name__}: {str(error)[:90]}")
             self._tell_faults(faults)
             return None
+        finally:
+            self.copy = trouble.copy or self.copy
         self.tell(_shown_apply(report, trouble))
         self._tell_faults(faults)
         if report and report.run and report.run.outcome.given_up:
@@ -306,7 +351,7 @@ class Story:
             self._apply()
         except StateStale as error:
             assert len(self.place.uploads) == uploads, "an old copy has sent something"
-            self.tell(f"the old copy is refused: {str(error)[:60]}…")
+            self.tell(f"the old copy is refused: it {str(error).partition(': it ')[2]}")
         else:
             if len(self.place.uploads) > uploads:
                 self.tell("the copy was put back, and goes on")

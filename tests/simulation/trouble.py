@@ -64,7 +64,7 @@ class Fault:
 
 @dataclass
 class Trouble:
-    """The faults of one apply, and the moment of its death; 0 is never.
+    """The faults of one apply, the moment of its death, and that of a backup; 0 is never.
 
     Moments are before and after each call of the platform and each write to the state.
     """
@@ -73,8 +73,9 @@ class Trouble:
     state: Path
     faults: tuple[Fault, ...] = ()
     dies_at: int = 0
+    copied_at: int = 0
     died: str = ""
-    struck: list[str] = field(default_factory=list)
+    copy: bytes | None = None
     _moments: int = 0
     _image: bytes | None = None
     _calls: Counter[str] = field(default_factory=Counter)
@@ -84,6 +85,8 @@ class Trouble:
         if self.died:
             return
         self._moments += 1
+        if self._moments == self.copied_at and self.state.exists():
+            self.copy = self.state.read_bytes()
         if self._moments == self.dies_at:
             self.died = name
             self._image = self.state.read_bytes() if self.state.exists() else None
@@ -101,7 +104,6 @@ class Trouble:
         self.moment(f"before {name}")
         self._calls[name] += 1
         found = [f for f in self.faults if f.method == name and self._strikes(f)]
-        self.struck += [f"{name} {self._calls[name]}: {fault.what}" for fault in found]
         for fault in found:
             if fault.what in SCRIPTS:
                 self.emulator.faults.add("upload", SCRIPTS[fault.what])
