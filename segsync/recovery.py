@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from segsync.destination import Execution
+from segsync.destination import Destination, Execution
 from segsync.judging import Judging
 from segsync.model import Spec
 from segsync.planning import PlanOptions, open_engine
@@ -25,28 +26,49 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     with open_engine(state, PlanOptions()) as engine, payload_folder(state) as folder:
         sending = sending_of(spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
-        executions = _executions_of(run, sending, applying)
-        parts = tuple(
-            _recovered_part(part, executions.get(part.number, []), judging) for part in run.parts
-        )
+        found = _found(run, sending, applying)
+        parts = tuple(_recovered_part(part, found, judging) for part in run.parts)
         report = close(state, engine, run, judging, parts, sending, None)
     return replace(report, seconds=applying.clock.monotonic() - started)
 
 
-def _executions_of(run: Run, sending: Sending, applying: Applying) -> dict[int, list[Execution]]:
+@dataclass(frozen=True, slots=True)
+class _Found:
     """The executions of each part that was sent.
+
+    `behind`: the platform has more of them than the journal, which is an old copy then, such as a
+    backup that was made while an apply ran. What it thinks unsent may have been sent.
+    """
+
+    of_part: Mapping[int, list[Execution]]
+    behind: bool = False
+
+
+def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
+    """Ask for the run's executions.
 
     One that the journal does not know is of the part whose upload was under way; where another part
     was sent before, it may be of that one too, and proves nothing.
     """
+    if applying.assume_finished:
+        return _Found({})
+    import_id = run.import_id or _import_named(run.reference, applying.destination)
+    if import_id is None:
+        return _Found({})
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
-    if run.import_id is None or not sent or applying.assume_finished:
-        return {}
-    found = _wait(run, run.import_id, sending, applying)
+    found = _wait(run, import_id, sending, applying)
+    behind = len(sent) < len(run.parts) and len(found) > len(sent)
+    if len(sent) == 1 and not behind:
+        return _Found({sent[0].number: found})
     recorded = {part.execution_id: part.number for part in sent if part.execution_id}
-    if len(sent) == 1:
-        return {sent[0].number: found}
-    return {recorded[execution.id]: [execution] for execution in found if execution.id in recorded}
+    known = [item for item in found if item.id in recorded]
+    return _Found({recorded[item.id]: [item] for item in known}, behind)
+
+
+def _import_named(reference: str, destination: Destination) -> str | None:
+    """The import of a run whose journal does not have its id; the name is the run's alone."""
+    found = [item.id for item in destination.find_imports(reference) if item.name == reference]
+    return min(found, key=lambda text: (len(text), text), default=None)
 
 
 def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> list[Execution]:
@@ -68,11 +90,12 @@ def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> lis
         ) from None
 
 
-def _recovered_part(part: PartRecord, executions: list[Execution], judging: Judging) -> PartRecord:
+def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRecord:
     if part.status is PartStatus.WAITING:
-        return replace(part, status=PartStatus.UNSENT)
+        return replace(part, status=PartStatus.UNKNOWN if found.behind else PartStatus.UNSENT)
     # How often it was sent is not known: another execution than those that were found may come.
-    return judging(replace(part, is_watched=part.status is PartStatus.SENDING), executions)
+    is_watched = part.status is PartStatus.SENDING
+    return judging(replace(part, is_watched=is_watched), found.of_part.get(part.number, []))
 
 
 def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> None:

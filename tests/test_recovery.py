@@ -16,7 +16,7 @@ from segsync.mediarithmics.exchange import Limits
 from segsync.report import Exit
 from segsync.sending import StillRunning
 from segsync.state import PartStatus, open_state
-from tests.support.crash import apply_until_killed
+from tests.support.crash import Backing, apply_until_killed
 from tests.support.world import World, assert_sound
 
 QUICK = Limits(request_seconds=0.3, upload_seconds=0.3, error_file_seconds=0.3)
@@ -455,6 +455,24 @@ def test_of_two_machines_with_one_state_only_the_first_may_apply(
     world.accounts("vip", "d")
     with pytest.raises(StateStale):
         world.apply(allowed=("vip",))
+
+
+@pytest.mark.parametrize("moment", ["before create_import", "after create_import", "after upload"])
+def test_a_backup_made_during_an_apply_takes_nothing_of_it_as_unsent(
+    world: World, tmp_path: Path, moment: str
+) -> None:
+    """Its run is the last one that the platform has seen, so the copy is not refused as stale."""
+    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+    world.define("vip", rows=["a", "b", "c", "d"])
+    backup = tmp_path / "backup.db"
+    world.wrap = lambda destination: Backing(destination, world.state, moment, backup)
+    world.apply(**options)
+    assert len(world.uploads) > 1
+    world.wrap = lambda destination: destination
+    shutil.move(backup, world.state)
+    world.accounts("vip", "a")
+    world.settle(applies=1, **options)
+    assert_sound(world)
 
 
 def test_an_old_backup_is_noticed_though_nothing_has_to_be_sent(world: World) -> None:

@@ -73,6 +73,19 @@ class Dying:
         self._image.rename(self._folder)
 
 
+class Backing(Dying):
+    """Instead of dying, the state is copied, as the backup of a whole disk may do at any moment."""
+
+    def __init__(self, inner: Destination, state: Path, at: int | str, into: Path) -> None:
+        super().__init__(inner, state, at)
+        self._into = into
+
+    def _moment(self, name: str) -> None:
+        self._count += 1
+        if self._at in (self._count, name) and not self._into.exists():
+            shutil.copy2(self._folder, self._into)
+
+
 def apply_until_killed(world: World, at: int | str, **options: Any) -> bool:
     """An apply that dies at this moment (see Dying); False if it had ended before."""
     made: list[Dying] = []

@@ -118,8 +118,7 @@ class World:
         self.uploads: list[str] = []
         self._stack = ExitStack()
         self._stack.callback(self.emulator.close)
-        self.server = self._stack.enter_context(EmulatorServer(self.emulator))
-        self.url = url or self.server.url
+        self.url = url or self._serve()
         self._shop = sqlite3.connect(self.folder / "shop.db")
         self._stack.callback(self._shop.close)
         self.emulator.on_upload(self._check_journal)
@@ -129,6 +128,11 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _serve(self) -> str:
+        """Put the platform behind a socket; gives its address."""
+        self.server = self._stack.enter_context(EmulatorServer(self.emulator))
+        return self.server.url
 
     # ---------------------------------------------------------------- what there is
 

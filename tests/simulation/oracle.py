@@ -1,0 +1,133 @@
+"""What must be true when all faults are over: membership, attributes, the state, and an empty plan.
+
+Two accounts of one person are one member to the platform, so that the removal of one takes the
+person along; the product cannot see that. Of such twins only the other direction is asserted: one
+of whom nobody is desired is no member.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+from segsync.emulator.people import Identifier, Member
+from segsync.model import MINUTE_MS
+from segsync.state.database import Database
+from tests.simulation.place import FOREIGN, TWINS, Place, Row
+
+DAY_MS = 24 * 60 * MINUTE_MS
+
+
+def assert_members(place: Place, *, after: str = "") -> None:
+    """The platform has exactly those whom the queries return, with their attributes."""
+    for name, cast in place.casts.items():
+        found = place.emulator.members(name)
+        now_ms = place.emulator.now_ms()
+        twins = [place.emulator.account(twin) for twin in TWINS]
+        wanted = {
+            who: row for who, row in cast.rows.items() if not (0 < (row.expires_ms or 0) <= now_ms)
+        }
+        names = place.tables[name].keys
+        for who, row in wanted.items():
+            if who not in TWINS:
+                member = found.pop(place.identifier(who, row.form), None)
+                assert member, f"{who} is not in {name}{after}"
+                _assert_attributes(place, name, who, row, member)
+        if wanted.keys() & set(TWINS):
+            for twin in twins:
+                found.pop(twin, None)
+        left = _without_other_names(place, found, wanted)
+        assert not left, f"{sorted(map(str, left))} should not be in {name}{after} ({names})"
+
+
+def _without_other_names(
+    place: Place, found: dict[Identifier, Member], wanted: dict[str, Row]
+) -> set[Identifier]:
+    """Whom the platform has beyond the people who are wanted: it names each by all identifiers."""
+    people = place.emulator.world.people
+    known = {people.number_of[place.identifier(who, row.form)] for who, row in wanted.items()}
+    left = {one for one in found if people.number_of[one] not in known}
+    stranger = place.emulator.account(FOREIGN)
+    assert stranger in left, "a member that is not ours was removed"
+    return left - {stranger}
+
+
+def _assert_attributes(place: Place, name: str, who: str, row: Row, member: Member) -> None:
+    bag = None if member.data_bag is None else json.loads(member.data_bag)
+    expected = {"total": row.total} if "total" in place.tables[name].columns else None
+    assert bag == expected, f"{who} in {name} has {bag}"
+    now_ms = place.emulator.now_ms()
+    if "expiration_ts" in place.tables[name].columns:
+        assert member.expires_at_ms == (row.expires_ms or 0), f"the expiry of {who} in {name}"
+        return
+    minutes = minutes_of(place, name)
+    latest = now_ms + minutes * MINUTE_MS
+    assert (member.expires_at_ms == 0) == (minutes == 0), f"the expiry of {who} in {name}"
+    assert member.expires_at_ms <= latest, f"{who} stays too long in {name}"
+
+
+def minutes_of(place: Place, name: str) -> int:
+    """A segment's expiration, 0 for never."""
+    text = place.tables[name].keys.get("expiration", "never")
+    return {"never": 0, "2d": 2 * 24 * 60, "30d": 30 * 24 * 60}[text]
+
+
+def assert_snapshot(place: Place) -> None:
+    """The expiry in the state is a lower bound of the platform's, and the runs add up."""
+    with closing(Database(place.state, read_only=True)) as database:
+        rows = database.rows(
+            "SELECT s.value, k.kind, coalesce(k.compartment_id, ''), m.identifier, m.expires_at "
+            "FROM members m JOIN keyspaces k ON k.id = m.keyspace "
+            "JOIN segments s ON s.id = k.segment"
+        )
+        runs: list[tuple[Any, ...]] = database.rows(
+            "SELECT serial, commands, confirmed + rejected + unknown + unsent, status FROM runs "
+            "ORDER BY serial"
+        )
+        [[serial, lineage]] = database.rows("SELECT serial, lineage FROM identity")
+    assert lineage == place.lineage, "the lineage has changed"
+    assert [run[0] for run in runs] == list(range(1, serial + 1)), "serials with a gap"
+    for number, commands, decided, _ in runs:
+        assert commands == decided, f"the counts of run {number} do not add up"
+    for segment, kind, compartment, identifier, expires_at in rows:
+        if segment not in place.casts or identifier in TWINS:
+            continue
+        one = Identifier(kind, compartment or None, identifier)
+        if kind == "user_account_id":
+            one = place.emulator.account(identifier, compartment or None)
+        member = place.emulator.members(segment).get(one)
+        if member is None or expires_at == 0:
+            assert member is None or member.expires_at_ms == 0, f"the expiry of {identifier}"
+            continue
+        lasts = member.expires_at_ms or 2**62
+        assert expires_at <= lasts, f"the state thinks that {identifier} stays longer"
+
+
+def assert_empty_plan(place: Place) -> int:
+    """Nothing is left to be done but renewals that came due in the last seconds: their number."""
+    plan = place.what_is_planned()
+    totals = plan.totals
+    assert plan.open_run is None, "a run is open"
+    assert totals.commands == totals.renew, f"not settled: {totals}"
+    assert totals.renew or not plan.changes_something, f"not settled: {totals}"
+    return totals.renew
+
+
+def assert_platform(place: Place) -> None:
+    """The emulator saw no mistake of ours."""
+    assert not place.emulator.crashes, place.emulator.crashes
+    wrong = set(place.emulator.refused) - {"rejected"}
+    assert not wrong, f"the platform refused lines: {wrong}"
+
+
+def next_expiry_ms(place: Place) -> int | None:
+    """When the next row's own expiry passes."""
+    now_ms = place.emulator.now_ms()
+    found = [
+        row.expires_ms
+        for cast in place.casts.values()
+        for row in cast.rows.values()
+        if row.expires_ms and row.expires_ms > now_ms
+    ]
+    return min(found, default=None)

@@ -1,0 +1,197 @@
+"""A world for the simulation: no sockets, and people whom the platform knows by several names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from segsync import reconcile
+from segsync.emulator.executions import Execution
+from segsync.emulator.people import Identifier, Membership
+from segsync.emulator.world import Upload
+from segsync.model import Spec
+from segsync.planning import PlanOptions
+from segsync.report import Report
+from segsync.runs import Applying
+from segsync.sending import Timing
+from segsync.state import PartStatus, hold
+from segsync.state.database import Database
+from tests.simulation.trouble import FOR_EVER, Killed, Mortal, Trouble, Troubled
+from tests.support.direct import Direct
+from tests.support.world import World
+
+PEOPLE = 6
+TWINS = ("twin", "other twin")
+FOREIGN = "somebody else's"
+FORMS = ("account", "default", "second", "email")
+"""What a query may know a person by: an account without compartment, the same account with its
+compartment named, one in another compartment, an e-mail hash."""
+SHAPES = {
+    "accounts": ("user_account_id",),
+    "accounts, total": ("user_account_id", "total"),
+    "accounts, expiry": ("user_account_id", "expiration_ts", "total"),
+    "hashes": ("email_hash", "total"),
+    "any identifier": ("user_account_id", "compartment_id", "email_hash", "total"),
+}
+TIMING = Timing(longest_poll=3600.0)
+
+
+@dataclass
+class Row:
+    """What the query says of one person."""
+
+    form: str = "account"
+    total: int = 1
+    expires_ms: int | None = None
+
+
+@dataclass
+class Cast:
+    """A segment's people, in the shape in which its query tells of them."""
+
+    shape: str
+    rows: dict[str, Row] = field(default_factory=dict)
+
+
+class Place(World):
+    """The whole world in one process; an apply may be given trouble."""
+
+    def __init__(self, folder: Path, random: Random) -> None:
+        super().__init__(folder, seed=random.randrange(1000))
+        self.timing = TIMING
+        self.casts: dict[str, Cast] = {}
+        self.trouble: Trouble | None = None
+        self.emulator.behave(
+            line_order=random.choice(["random", "file", "reversed"]),
+            expiration_starts=random.choice(["processing", "upload"]),
+            lists_until_seen=random.choice([0, 0, 0, 1, 3]),
+            list_order=random.choice(["newest", "random"]),
+            error_file=random.choice(["json_flat", "json_nested", "input_lines"]),
+        )
+        emulator = self.emulator
+        for n in range(PEOPLE):
+            forms = [self.identifier(f"u{n}", form) for form in FORMS]
+            emulator.declare_person(forms)
+        emulator.declare_person([emulator.account(name) for name in TWINS])
+        self.stranger = emulator.declare_person([emulator.account(FOREIGN)])
+
+    def _serve(self) -> str:
+        return "https://api.mediarithmics.com"
+
+    def identifier(self, person: str, form: str) -> Identifier:
+        """What the platform understands by a person's row."""
+        if form == "email":
+            return self.emulator.email(f"h-{person}")
+        return self.emulator.account(person, "2000" if form == "second" else None)
+
+    # ---------------------------------------------------------------- what there is
+
+    def cast(self, name: str, shape: str, rows: dict[str, Row], **keys: Any) -> None:
+        """A segment of the spec, and whom its query returns."""
+        self.casts[name] = Cast(shape, rows)
+        self.define(name, *SHAPES[shape], **keys)
+        where = self.emulator.world.segment(name).id
+        table = self.emulator.world.memberships.of(where)
+        table.setdefault(self.stranger, Membership(0, None, 0, 0))
+        self.show(name)
+
+    def show(self, name: str) -> None:
+        """Let the query return what the cast says."""
+        cast = self.casts[name]
+        columns = SHAPES[cast.shape]
+        for row in cast.rows.values():
+            if cast.shape == "hashes":
+                row.form = "email"
+            elif cast.shape != "any identifier":
+                row.form = "account"
+        self.fill(name, [_values(columns, who, row) for who, row in cast.rows.items()])
+
+    def drop(self, name: str, members: str | None = None) -> None:
+        super().drop(name, members)
+        del self.casts[name]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every plan and apply is given."""
+        return {"allowed": tuple(self.tables), "samples": 0, "parallelism": 1}
+
+    def alive(self) -> list[Execution]:
+        """Executions that may still take effect."""
+        active = self.emulator.world.executions.active()
+        return [one for one in active if one.script.starts_after_polls < FOR_EVER]
+
+    # ---------------------------------------------------------------- what one does
+
+    def attempt(self, trouble: Trouble, part_limit: int | None = None) -> Report | None:
+        """An apply in trouble; no report where it died. Raises what apply raises."""
+        self._show_imports()
+        self.trouble = trouble
+        limit = {"part_limit": part_limit} if part_limit else {}
+        try:
+            return self.apply(**self.options, **limit)
+        except Killed:
+            trouble.restore()
+            return None
+        finally:
+            self.trouble = None
+
+    def _show_imports(self) -> None:
+        """A new import is missing from lists for seconds, not until the next apply."""
+        world = self.emulator.world
+        world.unseen.update({f"DocumentImport/{one}": FOR_EVER for one in world.executions.imports})
+
+    @contextmanager
+    def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[Any, Applying]]:
+        trouble = self.trouble or Trouble(self.emulator, self.state)
+        agree: Callable[[object], bool] = lambda _plan: True  # noqa: E731
+        with hold(spec.state, "apply"), reconcile.writing_state(spec, lineage) as state:
+            self.lineage = self.lineage or state.identity.lineage
+            destination = Troubled(Direct(self.emulator), trouble)
+            applying = Applying(destination, self.clock, agree, self.said, self.timing)
+            yield Mortal(state, trouble), applying
+
+    def what_is_planned(self) -> Any:
+        """A plan, its counts checked."""
+        spec = self.spec
+        with reconcile.plan(spec, PlanOptions(**self.options), self.clock, self.said) as planned:
+            for segment in planned.plan.segments:
+                segment.counts.check()
+            return planned.plan
+
+    # ---------------------------------------------------------------- what must be true
+
+    def _check_journal(self, upload: Upload) -> None:
+        """Asserted by the receiver: the journal is durable, and nothing else is under way."""
+        assert not self.alive(), "two executions in flight"
+        database = Database(self.state, read_only=True)
+        try:
+            found = database.rows(
+                "SELECT p.bytes, p.status, r.import_id, p.first_line, p.last_line FROM parts p "
+                "JOIN runs r ON r.serial = p.run WHERE r.status = 'open' AND r.reference = ? "
+                "AND p.sha256 = ? AND p.status = ?",
+                (upload.import_name, upload.sha256, PartStatus.SENDING.value),
+            )
+            assert found, "an upload that is not in the journal"
+            size, _, import_id, first, last = found[0]
+            assert (size, import_id) == (upload.size, upload.import_id)
+            lines = "SELECT count(*) FROM changes WHERE line BETWEEN ? AND ?"
+            [[count]] = database.rows(lines, (first, last))
+            assert count == last - first + 1, "lines that are not in the journal"
+        finally:
+            database.close()
+        self.uploads.append(upload.sha256)
+
+
+def _values(columns: tuple[str, ...], who: str, row: Row) -> list[Any]:
+    values = {
+        "user_account_id": None if row.form == "email" else who,
+        "compartment_id": {"default": "1000", "second": "2000"}.get(row.form),
+        "email_hash": f"h-{who}" if row.form == "email" else None,
+        "expiration_ts": row.expires_ms,
+        "total": row.total,
+    }
+    return [values[column] for column in columns]

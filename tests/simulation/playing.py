@@ -1,0 +1,60 @@
+"""Many stories: in this process or in several, and one made short."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tests.simulation.speed import in_one_thread
+from tests.simulation.story import Ending, play, steps_of
+
+MEMORY = Path("/dev/shm")
+CHUNK = 20
+
+
+def play_all(seeds: Iterable[int], kept: tuple[int, ...] | None = None) -> list[Ending]:
+    """Play these seeds in this process."""
+    where = MEMORY if MEMORY.is_dir() else None
+    endings = []
+    with in_one_thread(), tempfile.TemporaryDirectory(prefix="simulation-", dir=where) as folder:
+        for number, seed in enumerate(seeds):
+            endings.append(play(seed, Path(folder) / str(number), kept))
+    return endings
+
+
+def shortest(seed: int) -> tuple[int, ...]:
+    """Steps of a story that ends badly, none of which can be left out."""
+    kept = tuple(range(len(steps_of(seed))))
+    for number in reversed(kept):
+        without = tuple(one for one in kept if one != number)
+        if play_all([seed], without)[0].failure:
+            kept = without
+    return kept
+
+
+def play_range(seeds: range, workers: int) -> Iterator[Ending]:
+    """Play them in so many processes; the endings come as they come."""
+    chunks = [list(seeds[at : at + CHUNK]) for at in range(0, len(seeds), CHUNK)]
+    if workers == 1:
+        for chunk in chunks:
+            yield from play_all(chunk)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for done in as_completed([pool.submit(play_all, chunk) for chunk in chunks]):
+            yield from done.result()
+
+
+def command(seed: int, kept: tuple[int, ...] | None = None) -> str:
+    """What replays a seed."""
+    text = f"python -m tests.simulation --schedules 1 --seed {seed} --story"
+    return text if kept is None else f"{text} --keep {','.join(map(str, kept))}"
+
+
+def told(ending: Ending) -> str:
+    """A story as a text."""
+    head = f"seed {ending.seed}: {ending.failure or 'ended well'}"
+    return "\n    ".join((head, *ending.told))

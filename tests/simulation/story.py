@@ -1,0 +1,456 @@
+"""A seed becomes a story: what people change, what segsync does, and what goes wrong in it.
+
+Each step takes its randomness from a number of its own, so that a story stays a story when steps
+are left out: that is how one that ends badly is shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from segsync.emulator import runs
+from segsync.errors import DestinationError, StateStale
+from segsync.report import Report
+from tests.simulation import oracle
+from tests.simulation.place import FORMS, PEOPLE, SHAPES, TWINS, Place, Row
+from tests.simulation.trouble import ERRORS, NAMELESS, SCRIPTS, Fault, Trouble
+
+DAY_MS = oracle.DAY_MS
+EXPIRATIONS = ("30d", "30d", "2d", "never")
+LIMIT_OF_NAMELESS = 2
+"""After three runs with failures that cannot be named the product takes a command as confirmed."""
+METHODS = (
+    *("upload", "upload", "upload", "create_import", "list_executions", "list_executions"),
+    *("find_imports", "look_up_segment", "fetch_error_file"),
+)
+WEIGHTS = {
+    "edit rows": 3,
+    "edit spec": 3,
+    "change identifiers": 2,
+    "plan": 1,
+    "apply": 2,
+    "apply over a bad line": 5,
+    "apply and die": 5,
+    "refuse people": 2,
+    "accept people": 1,
+    "let time pass": 3,
+    "keep a copy": 1,
+    "apply while a copy is made": 1,
+    "put back the copy": 1,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What kind of thing happens, and the number that decides how."""
+
+    kind: str
+    seed: int
+
+
+def steps_of(seed: int) -> list[Step]:
+    """The steps of a seed's story."""
+    random = Random(seed)
+    kinds = random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=random.randint(2, 7))
+    return [Step(kind, random.randrange(2**32)) for kind in kinds]
+
+
+@dataclass
+class Story:
+    """One story under way; `told` are its lines."""
+
+    place: Place
+    random: Random
+    told: list[str] = field(default_factory=list)
+    applies: int = 0
+    nameless: int = 0
+    copy: bytes | None = None
+    deleted: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    """Names that are not used again: their members were left alone."""
+    part_limit: int | None = None
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+
+    def begin(self) -> None:
+        """A world with a segment or two; the first apply is the story's business."""
+        self.part_limit = self.random.choice([None, None, 700])
+        for _ in range(self.random.choice([1, 1, 2])):
+            self._add_segment()
+
+    def happen(self, step: Step) -> None:
+        """Let a step happen."""
+        self.random = Random(step.seed)
+        deeds: dict[str, Callable[[], None]] = {
+            "edit rows": self._edit_rows,
+            "edit spec": self._edit_spec,
+            "change identifiers": self._change_identifiers,
+            "plan": self._plan,
+            "apply": lambda: self._apply(),
+            "apply over a bad line": self._apply_over_a_bad_line,
+            "apply and die": self._die,
+            "refuse people": self._refuse,
+            "accept people": self._accept,
+            "let time pass": self._pass_time,
+            "keep a copy": self._keep_copy,
+            "apply while a copy is made": self._apply_and_copy,
+            "put back the copy": self._put_back_copy,
+        }
+        deeds[step.kind]()
+        oracle.assert_platform(self.place)
+
+    # ---------------------------------------------------------------- what people change
+
+    def _add_segment(self) -> None:
+        names = [f"s{n}" for n in range(4) if f"s{n}" not in self.place.casts]
+        free = [name for name in names if name not in self.gone]
+        if not free:
+            return
+        name, shape = free[0], self.random.choice(list(SHAPES))
+        self.place.removed.pop(name, None)
+        self.deleted.discard(name)
+        keys: dict[str, Any] = {}
+        if shape != "accounts, expiry":
+            keys["expiration"] = self.random.choice(EXPIRATIONS)
+        self.place.cast(name, shape, self._some_rows(shape, {}), **keys)
+        self.tell(f"segment {name} ({shape}, {keys}): {self._shown(name)}")
+
+    def _some_rows(self, shape: str, before: dict[str, Row]) -> dict[str, Row]:
+        """Each person stays as it was, changes, comes or goes."""
+        found = {}
+        people = [f"u{n}" for n in range(PEOPLE)]
+        if shape != "accounts, expiry" and self.random.random() < 0.3:
+            people += TWINS
+        for who in people:
+            fate = self.random.random()
+            if fate < 0.35:
+                continue
+            if fate < 0.65 and who in before:
+                found[who] = before[who]
+                continue
+            form = "account" if who in TWINS else self.random.choice(FORMS)
+            total = 1 if who in TWINS else self.random.randint(1, 3)
+            expires = None
+            if shape == "accounts, expiry" and self.random.random() < 0.7:
+                now_ms = self.place.emulator.now_ms()
+                expires = now_ms + self.random.choice([-3, 1, 5, 20]) * DAY_MS + 12_345_678
+            found[who] = Row(form, total, expires)
+        return found
+
+    def _shown(self, name: str) -> str:
+        cast = self.place.casts[name]
+        now_ms = self.place.emulator.now_ms()
+        texts = []
+        for who, row in cast.rows.items():
+            days = f" {(row.expires_ms - now_ms) / DAY_MS:+.1f}d" if row.expires_ms else ""
+            texts.append(f"{who}/{row.form}={row.total}{days}")
+        return ", ".join(texts) or "nobody"
+
+    def _pick(self) -> str:
+        return self.random.choice(sorted(self.place.casts))
+
+    def _edit_rows(self) -> None:
+        if not self.place.casts:
+            return
+        name = self._pick()
+        cast = self.place.casts[name]
+        if self.random.random() < 0.2 and cast.shape == "any identifier":
+            form = self.random.choice(FORMS)
+            cast.rows = {
+                who: Row("account" if who in TWINS else form, row.total)
+                for who, row in cast.rows.items()
+            }
+        else:
+            cast.rows = self._some_rows(cast.shape, cast.rows)
+        self.place.show(name)
+        self.tell(f"rows of {name}: {self._shown(name)}")
+
+    def _edit_spec(self) -> None:
+        place, what = self.place, self.random.choice(["expiration", "shape", "add", "drop"])
+        if what == "add":
+            self._add_segment()
+        elif what == "drop" and len(place.casts) > 1:
+            name, members = self._pick(), self.random.choice(["delete", "delete", "keep", None])
+            place.drop(name, members)
+            (self.deleted if members == "delete" else self.gone).add(name)
+            self.tell(f"dropped {name}, members: {members}")
+        elif place.casts:
+            self._edit_segment(self._pick(), what)
+
+    def _edit_segment(self, name: str, what: str) -> None:
+        cast, table = self.place.casts[name], self.place.tables[name]
+        shape = cast.shape
+        if what == "shape":
+            shape = self.random.choice(list(SHAPES))
+            cast.rows = {who: row for who, row in cast.rows.items() if who not in TWINS}
+            for row in cast.rows.values():
+                row.expires_ms = None
+        keys = {key: table.keys[key] for key in ("expiration",) if key in table.keys}
+        if shape != "accounts, expiry":
+            keys["expiration"] = self.random.choice(EXPIRATIONS)
+        self.place.cast(name, shape, cast.rows, **keys)
+        self.tell(f"segment {name} is now {shape}, {keys}: {self._shown(name)}")
+
+    def _change_identifiers(self) -> None:
+        """Everybody is known by another identifier than the platform was told; then trouble."""
+        names = [name for name, c in self.place.casts.items() if c.shape == "any identifier"]
+        if not names:
+            return
+        cast = self.place.casts[names[0]]
+        cast.rows = {f"u{n}": Row("email", n) for n in range(PEOPLE - 1)}
+        first, second = self.random.sample(FORMS, 2)
+        for form in (first, second):
+            for row in cast.rows.values():
+                row.form = form
+            self.place.show(names[0])
+            self.tell(f"rows of {names[0]}: {self._shown(names[0])}")
+            if form == first:
+                self._apply()
+        if self.random.random() < 0.5:
+            what = self.random.choice(["fails", "is canceled", "answer lost", "request lost"])
+            self._apply(faults=(Fault("upload", 1, what),))
+        else:
+            self._refuse_removal(self.random.choice(list(cast.rows)))
+
+    def _refuse_removal(self, who: str) -> None:
+        names = [self.place.identifier(who, form) for form in FORMS]
+        self.place.emulator.reject(names, operations=("DELETE",))
+        self.tell(f"the platform refuses DELETE of {who}")
+        self._apply()
+        self._accept()
+
+    def _pass_time(self) -> None:
+        days = self.random.choice([0.001, 0.5, 2, 6, 12, 20, 33, 50])
+        self._advance(days)
+        self.tell(f"{days} days pass")
+
+    def _advance(self, days: float) -> None:
+        """No execution is at work for hours: what is late ends before."""
+        world = self.place.emulator.world
+        with world.lock:
+            for execution in self.place.alive() if days > 0.01 else []:
+                execution.started_ms = execution.started_ms or world.now_ms()
+                runs.finish(world, execution, world.now_ms())
+        self.place.advance(days=days)
+
+    def _refuse(self) -> None:
+        who = self.random.sample([f"u{n}" for n in range(PEOPLE)], self.random.randint(1, 3))
+        ways = self.random.choice([("UPDATE",), ("DELETE",), ("UPDATE", "DELETE")])
+        if self.nameless < LIMIT_OF_NAMELESS and self.random.random() < 0.3:
+            shape = self.random.choice(["text", "missing", "half"])
+            self.place.emulator.behave(error_file=shape)
+        else:
+            shape = "named"
+        emulator = self.place.emulator
+        emulator.reject(
+            [self.place.identifier(one, form) for one in who for form in FORMS], operations=ways
+        )
+        self.tell(f"the platform refuses {', '.join(ways)} of {', '.join(who)} ({shape})")
+        self._have_something_to_do()
+        self._apply()
+        if shape != "named":
+            self.nameless += 1
+            self._accept()
+            self.place.emulator.behave(error_file="json_flat")
+
+    def _accept(self) -> None:
+        self.place.emulator.accept_all()
+        self.tell("the platform accepts everybody")
+
+    # ---------------------------------------------------------------- what segsync does
+
+    def _plan(self) -> None:
+        plan = self.place.what_is_planned()
+        self.tell(f"plan: {plan.totals.commands} commands")
+
+    def _some_faults(self) -> tuple[Fault, ...]:
+        return tuple(self._fault() for _ in range(self.random.choice([1, 1, 2, 3])))
+
+    def _fault(self) -> Fault:
+        method = self.random.choice(METHODS)
+        kinds = list(ERRORS)
+        if method == "upload":
+            kinds += [*SCRIPTS, *SCRIPTS]
+        what = self.random.choice(kinds)
+        if what in NAMELESS or method == "fetch_error_file":
+            if self.nameless >= LIMIT_OF_NAMELESS:
+                what, method = "request lost", "upload"
+            else:
+                self.nameless += 1
+        if method == "upload" and what == "nonsense answered":
+            what = "answer lost"
+        times = self.random.choice([1, 1, 1, 2, 300]) if what in ERRORS else 1
+        return Fault(method, self.random.choice([1, 1, 1, 2, 3]), what, times)
+
+    def _have_something_to_do(self) -> None:
+        if self.random.random() < 0.8:
+            self._edit_rows()
+
+    def _apply_over_a_bad_line(self) -> None:
+        self._have_something_to_do()
+        self._apply(faults=self._some_faults())
+
+    def _die(self) -> None:
+        self._have_something_to_do()
+        faults = self._some_faults() if self.random.random() < 0.3 else ()
+        self._apply(faults=faults, dies_at=self.random.randint(1, 26))
+
+    def _apply_and_copy(self) -> None:
+        """What a backup of the whole disk may catch: a state between two writes of an apply."""
+        self._have_something_to_do()
+        moment = self.random.randint(1, 20)
+        self._apply(copied_at=moment)
+        self.tell(f"    a copy of the state was made at moment {moment}")
+
+    def _apply(
+        self, faults: tuple[Fault, ...] = (), dies_at: int = 0, copied_at: int = 0
+    ) -> Report | None:
+        self.applies += 1
+        place = self.place
+        trouble = Trouble(place.emulator, place.state, faults, dies_at, copied_at)
+        try:
+            report = place.attempt(trouble, self.part_limit)
+        except DestinationError as error:
+            if not faults and not self.place.alive() and "has not finished" not in str(error):
+                raise
+            self.tell(f"apply ended with {type(error).__name__}: {str(error)[:90]}")
+            self._tell_faults(faults)
+            return None
+        finally:
+            self.copy = trouble.copy or self.copy
+        self.tell(_shown_apply(report, trouble))
+        self._tell_faults(faults)
+        if report and report.run and report.run.outcome.given_up:
+            raise AssertionError("given up, though failures without a name were few")
+        return report
+
+    def _tell_faults(self, faults: tuple[Fault, ...]) -> None:
+        if faults:
+            self.tell(f"    with {'; '.join(map(str, faults))}")
+
+    # ---------------------------------------------------------------- old copies
+
+    def _keep_copy(self) -> None:
+        if self.place.state.exists():
+            self.copy = self.place.state.read_bytes()
+            self.tell("a copy of the state is kept")
+
+    def _put_back_copy(self) -> None:
+        """Refused as stale, or the copy is as good as the newest."""
+        if self.copy is None:
+            return
+        state, uploads = self.place.state, len(self.place.uploads)
+        newest = state.read_bytes()
+        state.write_bytes(self.copy)
+        try:
+            self._apply()
+        except StateStale as error:
+            assert len(self.place.uploads) == uploads, "an old copy has sent something"
+            self.tell(f"the old copy is refused: it {str(error).partition(': it ')[2]}")
+        else:
+            if len(self.place.uploads) > uploads:
+                self.tell("the copy was put back, and goes on")
+                return
+            self.tell("the copy was put back, and had nothing to do")
+        state.write_bytes(newest)
+
+    # ---------------------------------------------------------------- in the end
+
+    def heal(self) -> None:
+        """All faults are over and all pauses have passed: one apply is enough, or a second one
+        where the first let a removal through that had been refused."""
+        place = self.place
+        place.emulator.accept_all()
+        self._advance(8)
+        while (coming := oracle.next_expiry_ms(place)) and coming < self._soon_ms():
+            self._advance(1.5)
+        self.tell("all is well again")
+        self._settle()
+        self._assert_settled("")
+        if self.random.random() < 0.3:
+            self._look_again_later()
+
+    def _soon_ms(self) -> int:
+        return self.place.emulator.now_ms() + 2 * DAY_MS
+
+    def _settle(self) -> None:
+        report = self._apply()
+        assert report
+        if report.recovered and report.recovered.outcome.rejected:
+            # Refused long ago, but learnt just now: that is when the pause begins.
+            self._advance(8)
+            report = self._apply()
+            assert report
+        if report.run and report.run.outcome.doubted:
+            self._apply()
+        if oracle.assert_empty_plan(self.place):
+            self._apply()
+            oracle.assert_empty_plan(self.place)
+
+    def _assert_settled(self, after: str) -> None:
+        oracle.assert_platform(self.place)
+        oracle.assert_members(self.place, after=after)
+        oracle.assert_snapshot(self.place)
+        for name in self.deleted:
+            left = set(self.place.emulator.members(name)) - {self.place.emulator.account("x")}
+            assert len(left) == 1, f"{name} was removed, and has {len(left)} members"
+
+    def _look_again_later(self) -> None:
+        """Nobody lapses within half of the shortest duration; renewals then keep everybody."""
+        place = self.place
+        minutes = [oracle.minutes_of(place, name) for name in place.casts]
+        days = min((m for m in minutes if m), default=40 * 24 * 60) / (24 * 60) * 0.49
+        self._advance(days)
+        self.tell(f"{days:.1f} days pass quietly")
+        oracle.assert_members(place, after=f" {days:.1f} days later")
+        self._settle()
+        self._assert_settled(" after a renewal")
+
+
+def _shown_apply(report: Report | None, trouble: Trouble) -> str:
+    if report is None:
+        return f"apply is killed at moment {trouble.dies_at}, {trouble.died}"
+    recovered = f"recovered {_outcome(report.recovered)}, " if report.recovered else ""
+    return f"apply: {recovered}{_outcome(report.run) if report.run else 'nothing to do'}"
+
+
+def _outcome(run: Any) -> str:
+    parts = ", ".join(f"{part.last - part.first + 1} {part.status.value}" for part in run.parts)
+    rejected = f", {run.outcome.rejected} rejected" if run.outcome.rejected else ""
+    doubted = f", {run.outcome.doubted} doubted" if run.outcome.doubted else ""
+    return f"run {run.reference[-8:]} ({parts}{rejected}{doubted})"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a seed's story ended; `failure` is empty where it ended well."""
+
+    seed: int
+    failure: str
+    told: tuple[str, ...]
+    applies: int
+
+
+def play(seed: int, folder: Path, kept: Iterable[int] | None = None) -> Ending:
+    """Tell the story of a seed, or only these steps of it."""
+    steps = steps_of(seed)
+    chosen = range(len(steps)) if kept is None else list(kept)
+    random = Random(f"world {seed}")
+    with Place(folder, random) as place:
+        story = Story(place, random)
+        failure = ""
+        try:
+            story.begin()
+            for number in chosen:
+                story.tell(f"{number}. {steps[number].kind}")
+                story.happen(steps[number])
+            story.random = Random(f"end {seed}")
+            story.heal()
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+        return Ending(seed, failure, tuple(story.told), story.applies)

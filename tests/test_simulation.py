@@ -1,0 +1,46 @@
+"""Seeded schedules of everything that may happen: see tests/simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.playing import command, play_all, told
+from tests.simulation.story import steps_of
+from tests.support.size import size
+
+SEEDS = Path(__file__).with_name("seeds.txt")
+SHARDS = 8
+SCHEDULES = size(160, 2_000)
+
+
+def assert_all_end_well(seeds: range | list[int]) -> None:
+    for ending in play_all(seeds):
+        assert not ending.failure, f"{told(ending)}\n{command(ending.seed)}"
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.timeout(600)
+def test_whatever_happens_one_apply_sets_it_right(shard: int) -> None:
+    assert_all_end_well(range(shard, SCHEDULES, SHARDS))
+
+
+@pytest.mark.timeout(600)
+def test_seeds_that_have_failed_once_end_well() -> None:
+    lines = SEEDS.read_text().splitlines()
+    assert_all_end_well([int(line.split()[0]) for line in lines if line[:1].isdigit()])
+
+
+def test_a_seed_is_one_schedule() -> None:
+    [first], [again] = play_all([4]), play_all([4])
+    assert first == again
+    [other] = play_all([5])
+    assert other.told != first.told
+
+
+def test_a_story_may_be_shortened_by_leaving_out_steps() -> None:
+    assert len(steps_of(4)) > 1
+    [ending] = play_all([4], (0,))
+    assert not ending.failure
+    assert not any(line.startswith("1. ") for line in ending.told)
