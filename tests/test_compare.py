@@ -123,6 +123,7 @@ def test_a_member_that_stays_the_same_is_left_alone() -> None:
     compared, words = one(accounts("a"), snapshot={"a": (PLAIN, 0)})
     assert words == {}
     assert compared.difference.desired == 1
+    assert compared.difference.deferred == 0
 
 
 def test_a_member_that_lapsed_is_added_again() -> None:
@@ -458,6 +459,36 @@ def test_identifiers_compare_as_exact_texts() -> None:
     compared, words = one(accounts(*names), snapshot={"1": (PLAIN, 0)})
     assert compared.difference.desired == len(names)
     assert words == dict.fromkeys((n for n in names if n != "1"), "add")
+
+
+@pytest.mark.parametrize(
+    ("compartments", "known", "expected"),
+    [
+        (["2000"], {"snapshot": {"x": (PLAIN, 0)}}, {"1000": "remove", "2000": "add"}),
+        (["1000", "2000"], {"snapshot": {"x": (PLAIN, 0)}, "pending": ["x"]}, {"2000": "add"}),
+        (["1000", "2000"], {"rejects": [("x", "UPDATE", PLAIN, NOW_MS + 1)]}, {"1000": "add"}),
+        (["1000"], {"rejects": [("x", "UPDATE", 1, 0)]}, {"1000": "add", "2000": "forget"}),
+    ],
+    ids=["confirmed", "pending", "rejected", "rejected and not desired"],
+)
+def test_what_is_known_of_an_identifier_holds_in_its_own_compartment_only(
+    compartments: list[str], known: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """Confirmed in compartment 1000; pending or rejected in 2000."""
+    with Bench() as bench:
+        bench.keyspace(1, compartment="1000")
+        other = bench.keyspace(1, compartment="2000")
+        bench.compare(
+            [{"user_account_id": "x", "compartment_id": name} for name in compartments],
+            ("user_account_id", "compartment_id"),
+            of=segment(compartment_id="1000"),
+            doubted_in=other,
+            **known,
+        )
+        bench.arrange()
+        places = dict(bench.engine.keyspaces.all())
+        changes = bench.changes()[1]
+    assert {places[change.keyspace][2]: change.word for change in changes} == expected
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="MODULE:NUMBER", help="this mutant")
     parser.add_argument(
         "--longest", type=float, default=3600, metavar="SECONDS",
-        help="leave out tests that take longer: survivors are then tried again without this",
+        help="leave out tests that take longer: survivors are to be tried again without this",
+    )  # fmt: skip
+    parser.add_argument(
+        "--files", type=int, metavar="N",
+        help="use the first so many test files of a module: try survivors again without this, too",
     )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="show the mutants, run nothing")
     return parser.parse_args()
@@ -121,7 +125,7 @@ def main() -> int:
         print({module: len(mutants) for module, mutants in found.items()})
         return 0
     scores: dict[str, Score] = {}
-    with private_copy(options.longest) as trial:
+    with private_copy(options.longest, options.files) as trial:
         for module, mutants in found.items():
             scores[module] = try_module(trial, module, mutants, known)
     for module, score in scores.items():

@@ -36,18 +36,19 @@ class Verdict:
 class Trial:
     """A copy of the tree, and what the tests of each module take there."""
 
-    def __init__(self, tree: Path, longest: float) -> None:
+    def __init__(self, tree: Path, longest: float, most_files: int | None) -> None:
         self._tree = tree
         self._durations = tree.with_name("durations.json")
         self._written = int(time.time())
         self._longest = longest
+        self._most_files = most_files
         self._checked: dict[str, float] = {}
         self._limits: dict[str, float] = {}
 
     def check(self, module: str) -> Verdict:
         """The tests without a mutant: they must pass, or nothing that follows means anything."""
         seconds = 0.0
-        for file in files(module):
+        for file in files(module, self._most_files):
             if file not in self._checked:
                 verdict = self._run([file], limit=3600)
                 if verdict.word != "survived":
@@ -61,7 +62,7 @@ class Trial:
         """Whether the tests notice this mutant."""
         self._write(mutant.module, mutant.mutated)
         try:
-            return self._run(files(mutant.module), self._limits[mutant.module])
+            return self._run(files(mutant.module, self._most_files), self._limits[mutant.module])
         finally:
             self._write(mutant.module, mutant.text)
 
@@ -116,7 +117,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def private_copy(longest: float) -> Iterator[Trial]:
+def private_copy(longest: float, most_files: int | None) -> Iterator[Trial]:
     """The tree as it stands here, elsewhere."""
     with tempfile.TemporaryDirectory(prefix="segsync-mutation-") as folder:
         tree = Path(folder) / "tree"
@@ -125,4 +126,4 @@ def private_copy(longest: float) -> Iterator[Trial]:
             tree,
             ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "results", ".venv"),
         )
-        yield Trial(tree, longest)
+        yield Trial(tree, longest, most_files)

@@ -96,16 +96,19 @@ class Bench:
         pending: Iterable[str] = (),
         rejects: Sequence[tuple[str, str, int, int]] = (),
         under: Policy | None = None,
+        doubted_in: int | None = None,
     ) -> Compared:
         """The difference between rows (by column) and a snapshot; see `changes`.
 
-        `rejects` are identifier, operation, fingerprint and the time of the next attempt.
+        `rejects` are identifier, operation, fingerprint and the time of the next attempt; they and
+        `pending` are in the keyspace `doubted_in`, if not in the first.
         """
         chosen = of or segment()
         number = len(self.segments) + 1
         self.segments[number] = chosen
         under = under or policy(expiration_minutes=chosen.expiration_minutes)
         first = self.keyspace(number, compartment=chosen.compartment_id)
+        doubted = doubted_in or first
         loaded = self.engine.load_desired(
             number,
             chosen,
@@ -116,8 +119,8 @@ class Bench:
         asked = Asked(
             under,
             chosen.on_conflict,
-            (lambda: nullcontext(pending_stream(pending, first))) if pending else None,
-            (lambda: nullcontext(reject_stream(rejects, first))) if rejects else None,
+            (lambda: nullcontext(pending_stream(pending, doubted))) if pending else None,
+            (lambda: nullcontext(reject_stream(rejects, doubted))) if rejects else None,
         )
         with closing(
             self.engine.open_snapshot(
