@@ -527,6 +527,34 @@ def test_removals_under_one_kind_and_additions_under_another_make_two_steps(
         assert compared.difference.rekeyed == rekeyed
 
 
+@pytest.mark.parametrize(
+    ("desired", "before", "pending", "rekeyed"),
+    [
+        (True, PLAIN, True, True),
+        (True, 1, False, False),
+        (False, PLAIN, True, False),
+        (True, PLAIN, False, False),
+    ],
+    ids=["in doubt", "updated", "removed in doubt", "unchanged"],
+)
+def test_a_member_in_doubt_counts_as_added_and_one_that_is_updated_does_not(
+    desired: bool, before: int, pending: bool, rekeyed: bool
+) -> None:
+    """In compartment 2000 somebody is removed."""
+    with Bench() as bench:
+        bench.keyspace(1, compartment="1000")
+        other = bench.keyspace(1, compartment="2000")
+        compared = bench.compare(
+            accounts("x") if desired else [],
+            of=segment(compartment_id="1000"),
+            snapshot={"x": (before, 0)},
+            pending=["x"] if pending else [],
+            beside=(other, {"old": (PLAIN, 0)}),
+        )
+    assert compared.difference.remove >= 1
+    assert compared.difference.rekeyed == rekeyed
+
+
 # -------------------------------------------------------------------- rejects
 
 
