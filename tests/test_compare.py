@@ -117,6 +117,7 @@ def test_a_new_member_is_added() -> None:
     compared, words = one(accounts("a"))
     assert words == {"a": "add"}
     assert compared.difference.add == 1
+    assert compared.difference.forget == 0
 
 
 def test_a_member_that_stays_the_same_is_left_alone() -> None:
@@ -194,6 +195,8 @@ def test_only_who_has_surely_lapsed_is_forgotten(expired_for: int, word: str, li
     )
     assert words == {"a": word}
     assert compared.difference.removed_live == compared.live == live
+    assert compared.difference.forget == (word == "forget")
+    assert compared.difference.remove == (word == "remove")
 
 
 @pytest.mark.parametrize("desired", [True, False])
@@ -298,6 +301,34 @@ def test_rows_that_never_expire_are_reasserted_and_those_that_do_are_not() -> No
     assert one(rows, *columns, snapshot=snapshot, under=never)[1] == {}
 
 
+def test_the_digests_of_the_changes_lead_from_that_of_the_snapshot_to_the_next() -> None:
+    """The state adds them up: a digest that is off would make a sound state look damaged."""
+    monthly = segment(expiration_minutes=MONTH)
+    in_time, soon = NOW_MS + 29 * DAY_MS, NOW_MS + DAY_MS
+    snapshot = {
+        "changed": (1, 0),
+        "gone": (MONTHLY, soon),
+        "lapsed": (MONTHLY, NOW_MS - 9 * DAY_MS),
+        "renewed": (MONTHLY, soon),
+        "the same": (MONTHLY, in_time),
+    }
+    with Bench() as bench:
+        before = bench.compare(
+            accounts("changed", "new", "renewed", "the same"), of=monthly, snapshot=snapshot
+        )
+        bench.arrange()
+        changes = bench.changes()[1]
+    assert {change.word for change in changes} == {"add", "update", "renew", "remove", "forget"}
+    for change in changes:
+        if change.word in ("remove", "forget"):
+            del snapshot[change.identifier]
+        else:
+            snapshot[change.identifier] = (change.fingerprint, change.expires_at)
+    with Bench() as bench:
+        after = bench.compare([], of=monthly, snapshot=snapshot)
+    assert before.digest + sum(change.digest for change in changes) == after.digest
+
+
 # -------------------------------------------------------------------- rows
 
 
@@ -388,6 +419,37 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
             (1, REASONS[code]),
             (3, REASONS[code]),
         ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("user_agent_id", "a" * 65_536, None),
+        ("email", "a@b", None),
+        ("email", "@b", 9),
+        ("email", "a@", 9),
+        ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 8)}"}}', None),
+        ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 7)}"}}', 13),
+        ("expiration_ts", -1, 10),
+        ("expiration_ts", 0, None),
+        ("expiration_ts", 1, 11),
+        ("expiration_ts", 99_999_999_999, 11),
+        ("expiration_ts", 100_000_000_000, 2),
+        ("expiration_ts", NOW_MS, 2),
+        ("expiration_ts", NOW_MS + 1, None),
+        ("expiration_ts", 253_402_300_799_999, None),
+        ("expiration_ts", 253_402_300_800_000, 10),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_limit_is_where_it_is_said_to_be(column: str, value: Any, code: int | None) -> None:
+    row = {column: value}
+    if column in ("data_bag", "expiration_ts"):
+        row["user_account_id"] = "a"
+    chosen = segment(hash_email="sha256" if column == "email" else None)
+    compared, words = one([row], *sorted(row, reverse=True), of=chosen)
+    assert compared.rows.invalid_reasons == ({REASONS[code]: 1} if code else {})
+    assert list(words.values()) == ([] if code else ["add"])
 
 
 def test_what_the_source_says_of_a_row_is_its_reason() -> None:

@@ -54,6 +54,7 @@ class Change:
     word: str
     fingerprint: int
     expires_at: int
+    digest: int
 
 
 @dataclass
@@ -157,6 +158,7 @@ class Bench:
                             row["change"],
                             row["fingerprint"],
                             row["expires_at"],
+                            row["digest"],
                         )
                     )
         return found
