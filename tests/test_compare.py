@@ -329,6 +329,35 @@ def test_the_digests_of_the_changes_lead_from_that_of_the_snapshot_to_the_next()
     assert before.digest + sum(change.digest for change in changes) == after.digest
 
 
+def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
+    monthly = segment(expiration_minutes=MONTH)
+    past, soon = NOW_MS - DAY_MS, NOW_MS + DAY_MS
+    with Bench() as bench:
+        compared = bench.compare(
+            accounts("new 2", "new 1", "lapsed", "doubted", "renewed"),
+            of=monthly,
+            snapshot={
+                "doubted": (MONTHLY, soon),
+                "gone": (MONTHLY, 0),
+                "lapsed": (MONTHLY, past),
+                "long gone": (MONTHLY, past - DAY_MS),
+                "renewed": (MONTHLY, soon),
+            },
+            pending=["doubted"],
+        )
+        few = bench.engine.examples(compared.number, 2)
+        many = bench.engine.examples(compared.number, 9)
+    assert [(item.label, item.identifier, item.old_expires_at, item.retry) for item in many] == [
+        ("add", "lapsed", past, False),
+        ("add", "new 1", 0, False),
+        ("add", "new 2", 0, False),
+        ("update", "doubted", soon, True),
+        ("renew", "renewed", soon, False),
+        ("remove", "gone", 0, False),
+    ]
+    assert few == [item for item in many if item.identifier != "new 2"]
+
+
 # -------------------------------------------------------------------- rows
 
 
