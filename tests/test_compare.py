@@ -454,6 +454,8 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
     ("column", "value", "code"),
     [
         ("user_agent_id", "a" * 65_536, None),
+        ("user_agent_id", "é" * 32_768, None),
+        ("user_agent_id", "é" * 32_769, 7),
         ("email", "a@b", None),
         ("email", "@b", 9),
         ("email", "a@", 9),
