@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from segsync.emulator import ExecutionScript
 from segsync.model import DAY_MS
 from segsync.plan import Plan, SegmentStatus
 from segsync.report import Exit
@@ -385,6 +387,37 @@ def test_conflicting_rows_are_an_error_unless_they_are_resolved(world: World) ->
     assert world.apply().exit is Exit.DONE
     assert len(world.members("vip")) == 2
     assert not world.plan().changes_something
+
+
+def reasons(plan: Plan) -> dict[tuple[str, str | None], str]:
+    return {
+        (sample.label, sample.identifier): sample.reason
+        for segment in plan.segments
+        for sample in segment.samples
+    }
+
+
+def test_every_sample_says_why_its_member_is_changed(world: World) -> None:
+    rows = [("changed", 1), ("gone", 1), ("renewed", 1)]
+    world.define("vip", "user_account_id", "total", rows=rows, expiration="30d")
+    world.apply()
+    lapse = datetime.fromtimestamp(START_MS / 1000, UTC).date() + timedelta(days=30)
+    world.advance(days=16)
+    world.fill("vip", [("changed", 2), ("new", 1), ("renewed", 1)])
+    assert reasons(world.plan()) == {
+        ("+", "new"): "new in the query",
+        ("~", "changed"): "data bag or expiry changed",
+        ("↻", "renewed"): f"stays, and would lapse on {lapse}",
+        ("-", "gone"): "no longer in the query",
+    }
+    world.advance(days=15)
+    assert reasons(world.plan())["+", "renewed"] == f"lapsed on {lapse}"
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    world.apply()
+    assert set(reasons(world.plan()).values()) == {"the outcome of an earlier run is unknown"}
+    world.settle()
+    world.drop("vip", "delete")
+    assert set(reasons(world.plan()).values()) == {"the segment is removed"}
 
 
 def test_only_the_targets_are_changed(world: World) -> None:

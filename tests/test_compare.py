@@ -117,12 +117,14 @@ def test_a_new_member_is_added() -> None:
     compared, words = one(accounts("a"))
     assert words == {"a": "add"}
     assert compared.difference.add == 1
+    assert compared.difference.forget == 0
 
 
 def test_a_member_that_stays_the_same_is_left_alone() -> None:
     compared, words = one(accounts("a"), snapshot={"a": (PLAIN, 0)})
     assert words == {}
     assert compared.difference.desired == 1
+    assert compared.difference.deferred == 0
 
 
 def test_a_member_that_lapsed_is_added_again() -> None:
@@ -193,6 +195,8 @@ def test_only_who_has_surely_lapsed_is_forgotten(expired_for: int, word: str, li
     )
     assert words == {"a": word}
     assert compared.difference.removed_live == compared.live == live
+    assert compared.difference.forget == (word == "forget")
+    assert compared.difference.remove == (word == "remove")
 
 
 @pytest.mark.parametrize("desired", [True, False])
@@ -297,6 +301,63 @@ def test_rows_that_never_expire_are_reasserted_and_those_that_do_are_not() -> No
     assert one(rows, *columns, snapshot=snapshot, under=never)[1] == {}
 
 
+def test_the_digests_of_the_changes_lead_from_that_of_the_snapshot_to_the_next() -> None:
+    """The state adds them up: a digest that is off would make a sound state look damaged."""
+    monthly = segment(expiration_minutes=MONTH)
+    in_time, soon = NOW_MS + 29 * DAY_MS, NOW_MS + DAY_MS
+    snapshot = {
+        "changed": (1, 0),
+        "gone": (MONTHLY, soon),
+        "lapsed": (MONTHLY, NOW_MS - 9 * DAY_MS),
+        "renewed": (MONTHLY, soon),
+        "the same": (MONTHLY, in_time),
+    }
+    with Bench() as bench:
+        before = bench.compare(
+            accounts("changed", "new", "renewed", "the same"), of=monthly, snapshot=snapshot
+        )
+        bench.arrange()
+        changes = bench.changes()[1]
+    assert {change.word for change in changes} == {"add", "update", "renew", "remove", "forget"}
+    for change in changes:
+        if change.word in ("remove", "forget"):
+            del snapshot[change.identifier]
+        else:
+            snapshot[change.identifier] = (change.fingerprint, change.expires_at)
+    with Bench() as bench:
+        after = bench.compare([], of=monthly, snapshot=snapshot)
+    assert before.digest + sum(change.digest for change in changes) == after.digest
+
+
+def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
+    monthly = segment(expiration_minutes=MONTH)
+    past, soon = NOW_MS - DAY_MS, NOW_MS + DAY_MS
+    with Bench() as bench:
+        compared = bench.compare(
+            accounts("new 2", "new 1", "lapsed", "doubted", "renewed"),
+            of=monthly,
+            snapshot={
+                "doubted": (MONTHLY, soon),
+                "gone": (MONTHLY, 0),
+                "lapsed": (MONTHLY, past),
+                "long gone": (MONTHLY, past - DAY_MS),
+                "renewed": (MONTHLY, soon),
+            },
+            pending=["doubted"],
+        )
+        few = bench.engine.examples(compared.number, 2)
+        many = bench.engine.examples(compared.number, 9)
+    assert [(item.label, item.identifier, item.old_expires_at, item.retry) for item in many] == [
+        ("add", "lapsed", past, False),
+        ("add", "new 1", 0, False),
+        ("add", "new 2", 0, False),
+        ("update", "doubted", soon, True),
+        ("renew", "renewed", soon, False),
+        ("remove", "gone", 0, False),
+    ]
+    assert few == [item for item in many if item.identifier != "new 2"]
+
+
 # -------------------------------------------------------------------- rows
 
 
@@ -389,6 +450,39 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
         ]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("user_agent_id", "a" * 65_536, None),
+        ("user_agent_id", "é" * 32_768, None),
+        ("user_agent_id", "é" * 32_769, 7),
+        ("email", "a@b", None),
+        ("email", "@b", 9),
+        ("email", "a@", 9),
+        ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 8)}"}}', None),
+        ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 7)}"}}', 13),
+        ("expiration_ts", -1, 10),
+        ("expiration_ts", 0, None),
+        ("expiration_ts", 1, 11),
+        ("expiration_ts", 99_999_999_999, 11),
+        ("expiration_ts", 100_000_000_000, 2),
+        ("expiration_ts", NOW_MS, 2),
+        ("expiration_ts", NOW_MS + 1, None),
+        ("expiration_ts", 253_402_300_799_999, None),
+        ("expiration_ts", 253_402_300_800_000, 10),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_limit_is_where_it_is_said_to_be(column: str, value: Any, code: int | None) -> None:
+    row = {column: value}
+    if column in ("data_bag", "expiration_ts"):
+        row["user_account_id"] = "a"
+    chosen = segment(hash_email="sha256" if column == "email" else None)
+    compared, words = one([row], *sorted(row, reverse=True), of=chosen)
+    assert compared.rows.invalid_reasons == ({REASONS[code]: 1} if code else {})
+    assert list(words.values()) == ([] if code else ["add"])
+
+
 def test_what_the_source_says_of_a_row_is_its_reason() -> None:
     rows = [{"user_account_id": None, "__invalid": "user_account_id is bytes: cast it"}]
     compared, words = one([*rows, *accounts("a")])
@@ -461,6 +555,36 @@ def test_identifiers_compare_as_exact_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("compartments", "known", "expected"),
+    [
+        (["2000"], {"snapshot": {"x": (PLAIN, 0)}}, {"1000": "remove", "2000": "add"}),
+        (["1000", "2000"], {"snapshot": {"x": (PLAIN, 0)}, "pending": ["x"]}, {"2000": "add"}),
+        (["1000", "2000"], {"rejects": [("x", "UPDATE", PLAIN, NOW_MS + 1)]}, {"1000": "add"}),
+        (["1000"], {"rejects": [("x", "UPDATE", 1, 0)]}, {"1000": "add", "2000": "forget"}),
+    ],
+    ids=["confirmed", "pending", "rejected", "rejected and not desired"],
+)
+def test_what_is_known_of_an_identifier_holds_in_its_own_compartment_only(
+    compartments: list[str], known: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """Confirmed in compartment 1000; pending or rejected in 2000."""
+    with Bench() as bench:
+        bench.keyspace(1, compartment="1000")
+        other = bench.keyspace(1, compartment="2000")
+        bench.compare(
+            [{"user_account_id": "x", "compartment_id": name} for name in compartments],
+            ("user_account_id", "compartment_id"),
+            of=segment(compartment_id="1000"),
+            doubted_in=other,
+            **known,
+        )
+        bench.arrange()
+        places = dict(bench.engine.keyspaces.all())
+        changes = bench.changes()[1]
+    assert {places[change.keyspace][2]: change.word for change in changes} == expected
+
+
+@pytest.mark.parametrize(
     ("rows", "rekeyed"),
     [
         ([{"user_account_id": "u1"}], True),
@@ -494,6 +618,34 @@ def test_removals_under_one_kind_and_additions_under_another_make_two_steps(
         given = [row | {"compartment_id": "2000"} for row in rows] if not compartment else rows
         compared = bench.compare(given, columns, of=chosen, snapshot={"old": (PLAIN, 0)})
         assert compared.difference.rekeyed == rekeyed
+
+
+@pytest.mark.parametrize(
+    ("desired", "before", "pending", "rekeyed"),
+    [
+        (True, PLAIN, True, True),
+        (True, 1, False, False),
+        (False, PLAIN, True, False),
+        (True, PLAIN, False, False),
+    ],
+    ids=["in doubt", "updated", "removed in doubt", "unchanged"],
+)
+def test_a_member_in_doubt_counts_as_added_and_one_that_is_updated_does_not(
+    desired: bool, before: int, pending: bool, rekeyed: bool
+) -> None:
+    """In compartment 2000 somebody is removed."""
+    with Bench() as bench:
+        bench.keyspace(1, compartment="1000")
+        other = bench.keyspace(1, compartment="2000")
+        compared = bench.compare(
+            accounts("x") if desired else [],
+            of=segment(compartment_id="1000"),
+            snapshot={"x": (before, 0)},
+            pending=["x"] if pending else [],
+            beside=(other, {"old": (PLAIN, 0)}),
+        )
+    assert compared.difference.remove >= 1
+    assert compared.difference.rekeyed == rekeyed
 
 
 # -------------------------------------------------------------------- rejects

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import pyarrow as pa
 import pytest
 
 from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Target
 from segsync.engine.desired import DesiredColumn, fingerprint_of, policy_text
-from segsync.engine.snapshot import Key
+from segsync.engine.snapshot import Key, Snapshot
 from segsync.model import NEVER
 from tests.support.comparing import (
     ACCOUNT,
@@ -41,8 +41,8 @@ def compared(
     *,
     pending: list[str],
     rejected: list[str],
-) -> tuple[Difference, pa.Table]:
-    """The difference, and the journal, of one segment of accounts."""
+) -> tuple[Difference, pa.Table, set[str | None]]:
+    """The difference, the journal, and where the spans ended, of one segment of accounts."""
     names = sorted(members, key=str.encode)
     table = pa.table(
         {
@@ -70,13 +70,27 @@ def compared(
             (lambda: nullcontext(reject_stream(refused, keyspace))) if rejected else None,
         )
         with closing(engine.open_snapshot(behind, keyspace, NOW_MS)) as snapshot:
+            ends = watched(snapshot)
             difference = engine.compare(1, snapshot, asked)
             assert snapshot.facts.members == len(members)
         engine.arrange(
             [Target(1, segment().address, NEVER, False)], Layout("ndjson", NOW_MS, 10**9)
         )
         with engine.journal(NOW_MS) as journal:
-            return difference, journal.read_all()
+            return difference, journal.read_all(), ends
+
+
+def watched(snapshot: Snapshot) -> set[str | None]:
+    """How far the snapshot is read, each time that it is; None is its end."""
+    ends: set[str | None] = set()
+    stream = snapshot.stream
+
+    def noted(until: str | None = None) -> AbstractContextManager[pa.RecordBatchReader]:
+        ends.add(until)
+        return stream(until)
+
+    snapshot.stream = noted  # type: ignore[method-assign]
+    return ends
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -94,8 +108,10 @@ def test_spans_make_no_difference(repeated: bool) -> None:
         "pending": [*chance.sample(everybody, 300), "never confirmed"],
         "rejected": [*everybody[-50:], "no longer wanted"],
     }
-    small, small_journal = compared(SMALL, desired, members, **doubted)
-    large, large_journal = compared(LARGE, desired, members, **doubted)
+    small, small_journal, small_ends = compared(SMALL, desired, members, **doubted)
+    large, large_journal, large_ends = compared(LARGE, desired, members, **doubted)
+    assert len(small_ends) > 2
+    assert large_ends == {None}
     assert small == large
     assert small_journal.equals(large_journal)
     assert small.add > MEMBERS // 20
@@ -110,6 +126,6 @@ def test_either_side_may_be_empty(desired: int, members: int) -> None:
     """All who are desired come behind all members, so that some spans have none of them."""
     wanted = [f"z{number:07}" for number in range(desired)]
     known = dict.fromkeys((f"a{number:07}" for number in range(members)), PLAIN)
-    difference, journal = compared(SMALL, wanted, known, pending=[], rejected=[])
+    difference, journal, _ = compared(SMALL, wanted, known, pending=[], rejected=[])
     assert (difference.add, difference.remove) == (desired, members)
     assert journal.num_rows == desired + members

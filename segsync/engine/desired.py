@@ -24,6 +24,7 @@ IDENTIFIER_COLUMNS: Mapping[str, IdentifierKind] = {
     "email": IdentifierKind.EMAIL_HASH,
 }
 LONGEST_IDENTIFIER = 65_536
+"""Bytes."""
 LARGEST_DATA_BAG = 1024 * 1024
 """Bytes. The platform documents no limit, but thousands of them must fit into memory at once."""
 EARLIEST_MS = 100_000_000_000
@@ -39,7 +40,7 @@ REASONS: Mapping[int, str] = {
     4: "more than one identifier",
     5: "empty identifier",
     6: "identifier with a NUL character",
-    7: f"identifier longer than {LONGEST_IDENTIFIER} characters",
+    7: f"identifier longer than {LONGEST_IDENTIFIER} bytes",
     8: "empty compartment_id",
     9: "not an e-mail address",
     10: "expiration_ts is negative or beyond the year 9999",

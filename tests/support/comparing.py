@@ -54,6 +54,7 @@ class Change:
     word: str
     fingerprint: int
     expires_at: int
+    digest: int
 
 
 @dataclass
@@ -96,16 +97,21 @@ class Bench:
         pending: Iterable[str] = (),
         rejects: Sequence[tuple[str, str, int, int]] = (),
         under: Policy | None = None,
+        doubted_in: int | None = None,
+        beside: tuple[int, Snapshot] | None = None,
     ) -> Compared:
         """The difference between rows (by column) and a snapshot; see `changes`.
 
-        `rejects` are identifier, operation, fingerprint and the time of the next attempt.
+        `rejects` are identifier, operation, fingerprint and the time of the next attempt; they and
+        `pending` are in the keyspace `doubted_in`, if not in the first. `beside` are members that
+        are confirmed in another keyspace.
         """
         chosen = of or segment()
         number = len(self.segments) + 1
         self.segments[number] = chosen
         under = under or policy(expiration_minutes=chosen.expiration_minutes)
         first = self.keyspace(number, compartment=chosen.compartment_id)
+        doubted = doubted_in or first
         loaded = self.engine.load_desired(
             number,
             chosen,
@@ -116,12 +122,13 @@ class Bench:
         asked = Asked(
             under,
             chosen.on_conflict,
-            (lambda: nullcontext(pending_stream(pending, first))) if pending else None,
-            (lambda: nullcontext(reject_stream(rejects, first))) if rejects else None,
+            (lambda: nullcontext(pending_stream(pending, doubted))) if pending else None,
+            (lambda: nullcontext(reject_stream(rejects, doubted))) if rejects else None,
         )
+        places = [(first, snapshot or {}), *([beside] if beside else [])]
         with closing(
             self.engine.open_snapshot(
-                lambda _: nullcontext(snapshot_stream(snapshot or {}, first)), None, under.now_ms
+                lambda _: nullcontext(snapshot_stream(places)), None, under.now_ms
             )
         ) as read:
             difference = self.engine.compare(number, read, asked)
@@ -151,6 +158,7 @@ class Bench:
                             row["change"],
                             row["fingerprint"],
                             row["expires_at"],
+                            row["digest"],
                         )
                     )
         return found
@@ -197,8 +205,8 @@ def desired_stream(
     return table.to_reader(max_chunksize=max(7, len(rows) // 10))
 
 
-def snapshot_stream(snapshot: Snapshot, keyspace: int) -> pa.RecordBatchReader:
-    """What the state gives: confirmed members."""
+def snapshot_stream(places: Iterable[tuple[int, Snapshot]]) -> pa.RecordBatchReader:
+    """What the state gives: confirmed members, by keyspace."""
     schema = pa.schema(
         [
             ("keyspace", pa.int64()),
@@ -207,8 +215,12 @@ def snapshot_stream(snapshot: Snapshot, keyspace: int) -> pa.RecordBatchReader:
             ("expires_at", pa.int64()),
         ]
     )
-    prints, expiries = [value for value, _ in snapshot.values()], [e for _, e in snapshot.values()]
-    columns = ([keyspace] * len(snapshot), list(snapshot), prints, expiries)
+    rows = [
+        (keyspace, name, fingerprint, expires)
+        for keyspace, snapshot in places
+        for name, (fingerprint, expires) in snapshot.items()
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * 4
     return pa.table(dict(zip(schema.names, columns, strict=True)), schema).to_reader()
 
 

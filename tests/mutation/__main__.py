@@ -1,0 +1,137 @@
+"""`python -m tests.mutation`: the product is broken in one place after the other, and tests see it.
+
+The exit status is 0 if no mutant survived but those in accepted.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.mutation import python_rules, sql_rules
+from tests.mutation.accepted import Key, key, reasons
+from tests.mutation.modules import TESTS
+from tests.mutation.mutant import Mutant
+from tests.mutation.trial import HERE, Trial, Verdict, private_copy
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--module", action="append", choices=TESTS, metavar="FILE")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many of each module, by chance")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample (default %(default)s)")
+    parser.add_argument("--only", action="append", metavar="MODULE:NUMBER", help="this mutant")
+    parser.add_argument(
+        "--longest", type=float, default=3600, metavar="SECONDS",
+        help="leave out tests that take longer: survivors are to be tried again without this",
+    )  # fmt: skip
+    parser.add_argument(
+        "--files", type=int, metavar="N",
+        help="use the first so many test files of a module: try survivors again without this, too",
+    )  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="show the mutants, run nothing")
+    return parser.parse_args()
+
+
+def mutants_of(module: str) -> list[Mutant]:
+    """All mutants of a module, in the order of its lines."""
+    text = (HERE / module).read_text()
+    edits = [*python_rules.edits(text), *sql_rules.edits(text)]
+    found: dict[str, Mutant] = {}
+    for edit in sorted(edits, key=lambda item: (item.start, item.end, item.put)):
+        mutant = Mutant(module, text, edit, len(found) + 1)
+        if mutant.mutated != text and mutant.mutated not in found and _compiles(mutant):
+            found[mutant.mutated] = mutant
+    return list(found.values())
+
+
+def _compiles(mutant: Mutant) -> bool:
+    try:
+        compile(mutant.mutated, mutant.module, "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def chosen(options: argparse.Namespace) -> dict[str, list[Mutant]]:
+    """The mutants that were asked for, by module."""
+    if options.only:
+        options.module = list(dict.fromkeys(name.rpartition(":")[0] for name in options.only))
+    found = {module: mutants_of(module) for module in options.module or TESTS}
+    for module, mutants in found.items():
+        if options.only:
+            found[module] = [mutant for mutant in mutants if mutant.name in options.only]
+        elif options.sample is not None and options.sample < len(mutants):
+            random_ = random.Random(f"{options.seed} {module}")
+            sample = random_.sample(mutants, options.sample)
+            found[module] = sorted(sample, key=lambda mutant: mutant.number)
+    return found
+
+
+@dataclass
+class Score:
+    """How the mutants of one module fared."""
+
+    words: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        tried = self.words.total()
+        return (
+            f"{tried} tried, {self.words['killed']} killed, {self.words['timeout']} timeouts, "
+            f"{self.words['accepted']} accepted, {self.words['survived']} survived"
+        )
+
+
+def try_module(trial: Trial, module: str, mutants: list[Mutant], known: dict[Key, str]) -> Score:
+    """Judge these mutants of a module one after the other."""
+    score = Score()
+    fit = trial.check(module)
+    if fit.word != "survived":
+        sys.exit(f"{module}: its tests fail without a mutant: {fit.by}")
+    print(f"{module}: {len(mutants)} mutants; {fit.seconds:.0f} s without one", flush=True)
+    for mutant in mutants:
+        if key(mutant) in known:
+            score.words["accepted"] += 1
+            continue
+        verdict = trial.judge(mutant)
+        score.words[verdict.word] += 1
+        tell(mutant, verdict)
+    return score
+
+
+def tell(mutant: Mutant, verdict: Verdict) -> None:
+    """One line for a mutant that was noticed, the whole diff for one that was not."""
+    place = f"{mutant.name} (line {mutant.line}, {mutant.edit.rule})"
+    print(f"  {verdict.word:8} {verdict.seconds:4.0f} s  {place}  {verdict.by}", flush=True)
+    if verdict.word == "survived":
+        print(mutant.diff())
+        print(f"again: python -m tests.mutation --only {mutant.name}", flush=True)
+
+
+def main() -> int:
+    """See above."""
+    options = arguments()
+    found = chosen(options)
+    known = reasons()
+    if options.list:
+        for mutant in (mutant for mutants in found.values() for mutant in mutants):
+            word = "accepted" if key(mutant) in known else ""
+            print(f"{mutant.name}  line {mutant.line}, {mutant.edit.rule} {word}")
+            print(f"  - {mutant.was}\n  + {mutant.becomes}")
+        print({module: len(mutants) for module, mutants in found.items()})
+        return 0
+    scores: dict[str, Score] = {}
+    with private_copy(options.longest, options.files) as trial:
+        for module, mutants in found.items():
+            scores[module] = try_module(trial, module, mutants, known)
+    for module, score in scores.items():
+        print(f"{module}: {score}")
+    return int(any(score.words["survived"] for score in scores.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

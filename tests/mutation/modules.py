@@ -1,0 +1,53 @@
+"""Which modules are mutated, and which tests must see it: the quickest to notice come first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
+_CLOSING = ("test_rejects", "test_apply", "test_rekeying", "test_state_file")
+_SENDING = ("test_apply", "test_recovery", "test_rejects", "test_rekeying")
+
+TESTS: Mapping[str, tuple[str, ...]] = {
+    "segsync/engine/compare.py": (*_COMPARING, "test_rejects", "test_expiry", "test_rekeying"),
+    "segsync/engine/join.py": _COMPARING,
+    "segsync/engine/commands.py": (
+        "test_payload", "test_compare", "test_apply", "test_planfile", "test_expiry",
+        "test_rekeying",
+    ),
+    "segsync/engine/desired.py": _COMPARING,
+    "segsync/engine/snapshot.py": (
+        "test_snapshot", "test_spans", "test_compare", "test_state_reading", "test_apply",
+        "test_state_file",
+    ),
+    "segsync/engine/rejects.py": ("test_error_files", "test_rejects"),
+    "segsync/engine/examples.py": ("test_apply", "test_render_plan", "test_cli"),
+    "segsync/engine/engine.py": (*_COMPARING, "test_snapshot", "test_planfile"),
+    "segsync/engine/session.py": (*_COMPARING, "test_snapshot", "test_cli"),
+    "segsync/engine/keyspaces.py": _COMPARING,
+    "segsync/state/closing.py": (*_CLOSING, "test_expiry", "test_recovery"),
+    "segsync/state/late_removals.py": ("test_rekeying", "test_rejects"),
+    "segsync/state/journal.py": ("test_apply", "test_expiry", "test_recovery", "test_state_file"),
+    "segsync/state/store.py": (
+        "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+    ),
+    "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
+    "segsync/state/seal.py": ("test_state_file", "test_apply"),
+    "segsync/state/database.py": ("test_state_reading", "test_state_file", "test_apply"),
+    "segsync/sending.py": _SENDING,
+    "segsync/judging.py": ("test_rejects", *_SENDING),
+    "segsync/recovery.py": ("test_recovery", "test_rejects", "test_rekeying"),
+    "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
+    "segsync/reconcile.py": ("test_apply", "test_planfile", "test_recovery", "test_state_file"),
+    "segsync/planning.py": ("test_apply", "test_planfile", "test_rejects", "test_expiry"),
+    "segsync/comparison.py": ("test_apply", "test_rejects", "test_expiry", "test_planfile"),
+    "segsync/lookups.py": ("test_apply", "test_planfile"),
+    "segsync/selection.py": ("test_apply", "test_cli"),
+    "segsync/plan.py": ("test_apply", "test_planfile", "test_render_plan"),
+    "segsync/payload.py": ("test_payload", "test_apply"),
+}  # fmt: skip
+
+
+def files(module: str, most: int | None = None) -> list[str]:
+    """The test files of a module, or the first so many of them."""
+    return [f"tests/{name}.py" for name in list(dict.fromkeys(TESTS[module]))[:most]]
