@@ -208,6 +208,23 @@ def test_the_values_of_parameters_are_not_in_messages(any_database: Database) ->
             nothing_secret(caught.value, canary, short)
 
 
+def test_a_value_that_a_query_cannot_convert_is_not_in_the_message(any_database: Database) -> None:
+    canary = "canary@example.com"
+    any_database.write(
+        "CREATE TABLE people (id VARCHAR(90))", f"INSERT INTO people VALUES ('{canary}')"
+    )
+    queries = {
+        "postgresql": "SELECT CAST(id AS integer) AS user_account_id FROM people",
+        "duckdb": "SELECT CAST(id AS integer) AS user_account_id FROM people",
+        "sqlite": "SELECT json(id) AS user_account_id FROM people",
+        "mariadb": "SELECT extractvalue(1, concat('~', (SELECT id FROM people))) AS user_account_id",
+    }
+    with any_database.open() as source:
+        with pytest.raises(SourceError) as caught:
+            read(source, queries[any_database.dialect])
+        nothing_secret(caught.value, canary)
+
+
 @pytest.mark.parametrize(
     ("raised", "told"),
     [
@@ -224,6 +241,29 @@ def test_the_values_of_parameters_are_not_in_messages(any_database: Database) ->
         ("(psycopg.Error) boom\n[SQL: SELECT canary]\n(Background on this error at: x)", "boom"),
         ("x" * 2_000, "x" * 500),
         ("", "RuntimeError"),
+        (
+            'ERROR:  invalid input syntax for type integer: "a@b.c"',
+            "invalid input syntax for type integer: ***",
+        ),
+        (
+            'ERROR:  value "99999999999" is out of range for type integer',
+            "value *** is out of range for type integer",
+        ),
+        (
+            "Conversion Error: Could not convert string 'a@b.c' to INT32",
+            "Conversion Error: Could not convert string *** to INT32",
+        ),
+        (
+            'Conversion Error: invalid date field format: "it\'s a@b.c", expected format is',
+            "Conversion Error: invalid date field format: ***, expected format is",
+        ),
+        (
+            "Incorrect integer value: 'o\\'a@b.c' for column 'id' at row 1",
+            "Incorrect integer value: *** for column 'id' at row 1",
+        ),
+        ("Duplicate entry 'a@b.c' for key 'people'", "Duplicate entry *** for key 'people'"),
+        ('ERROR:  column "mail" does not exist', 'column "mail" does not exist'),
+        ('ERROR:  type "mail" does not exist', 'type "mail" does not exist'),
     ],
 )
 def test_a_message_is_one_line_of_what_happened(raised: str, told: str) -> None:

@@ -25,6 +25,12 @@ _DRIVER_PREFIX = re.compile(
     r"^(?:[A-Z_]{2,}: )?(?:\[\w+\] )?(?:\(\w+(?:\.\w+)+\) )?"
     r"(?:Failed to (?:prepare|step|execute) query: )?(?:[^\n]*\bERROR: +)?"
 )
+_VALUE = re.compile(
+    # The value that could not be read as what a query wants: it may be somebody's identifier.
+    r"""(\b(?:string|value|text|blob|entry|error|format|(?:syntax\ for|for|of)\ type\ [\w\ ]+):?\ )
+        (?:'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _DRIVER_SUFFIX = re.compile(r"\s*\.?\s*SQLSTATE: \w+\s*$")
 LONGEST_MESSAGE = 500
 
@@ -58,6 +64,7 @@ class Translator:
         text = _NOISE_PATTERN.sub("", _message(original))
         text = _DRIVER_SUFFIX.sub("", _DRIVER_PREFIX.sub("", text.strip(), count=1))
         text = " ".join(text.split())
+        text = _VALUE.sub(rf"\1{MASK}", text)
         values = [str(value) for value in params if value is not None]
         text = Redactor([*self._secrets, *values])(text)
         for value in values:
