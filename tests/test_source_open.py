@@ -217,7 +217,7 @@ def test_a_value_that_a_query_cannot_convert_is_not_in_the_message(any_database:
         "postgresql": "SELECT CAST(id AS integer) AS user_account_id FROM people",
         "duckdb": "SELECT CAST(id AS integer) AS user_account_id FROM people",
         "sqlite": "SELECT json(id) AS user_account_id FROM people",
-        "mariadb": "SELECT extractvalue(1, concat('~', (SELECT id FROM people))) AS user_account_id",
+        "mariadb": "SELECT extractvalue(1, concat('~', (SELECT id FROM people))) AS email_hash",
     }
     with any_database.open() as source:
         with pytest.raises(SourceError) as caught:
