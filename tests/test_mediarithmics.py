@@ -321,6 +321,31 @@ def test_a_secret_at_the_end_of_a_long_text_is_not_cut_in_half() -> None:
         assert TOKEN[:6] not in clean("x" * padding + TOKEN)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            '{"user_account_id":"acc-77","segment_id":"5"}',
+            '{"user_account_id":***,"segment_id":"5"}',
+        ),
+        (
+            r"{\"email_hash\":\"abc\",\"data_bag\":\"{}\"} x",
+            r"{\"email_hash\":***,\"data_bag\":***} x",
+        ),
+        (r'"data_bag": "{\"a\": \"b c\"}" is too large', '"data_bag": *** is too large'),
+        ("user_agent_id=vec:1 unknown", "user_agent_id=*** unknown"),
+        ("unknown user john@doe.org", "unknown user ***"),
+        (f"no member {'ab' * 32} here", "no member *** here"),
+        (
+            "user_account_id is missing in datamart 1509",
+            "user_account_id is missing in datamart 1509",
+        ),
+    ],
+)
+def test_members_in_what_the_platform_says_are_hidden(said: str, shown: str) -> None:
+    assert cleaner(Redactor([]))(said) == shown
+
+
 def test_the_destination_does_not_show_its_token() -> None:
     platform = Mediarithmics(settings("http://127.0.0.1:1"), FakeClock(), lambda: 0.0)
     assert TOKEN not in repr(vars(platform))

@@ -316,3 +316,12 @@ def test_every_reject_is_counted_however_many_reasons_there_are(world: World) ->
         found = read_status(world.spec, state, START_MS, exists=True)
         assert len(state.reject_reasons()) == 100
     assert [segment.rejects for segment in found.segments] == [120, 120]
+
+
+def test_an_identifier_in_a_reason_is_hidden_however_it_is_spelt(world: World) -> None:
+    world.define("vip", rows=["Acc.1+(x)", "b"])
+    account = world.emulator.account("Acc.1+(x)")
+    world.emulator.reject([account], reason="user ACC.1+(X) (acc.1+(x)) is in quarantine")
+    assert world.apply().exit is Exit.REJECTED
+    [reject] = rejects_of(world)
+    assert reject.reason == "user … (…) is in quarantine"

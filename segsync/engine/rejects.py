@@ -113,12 +113,11 @@ def _match_texts(lines: int) -> str:
 
 
 def _reason_sql(json_object: str, text: str) -> str:
-    """A short reason, in which the identifier itself is blanked out."""
+    """A short reason, in which the identifier itself is blanked out, however it is spelt."""
     given = ", ".join(f"{json_object} ->> '$.{key}'" for key in REASON_KEYS)
     plain = f"CASE WHEN {json_object} IS NULL THEN {text} END"
-    hidden = (
-        f"replace(coalesce({given}, {plain}, {quoted(NO_REASON)}), any_value(p.identifier), '…')"
-    )
+    reason = f"coalesce({given}, {plain}, {quoted(NO_REASON)})"
+    hidden = f"regexp_replace({reason}, regexp_escape(any_value(p.identifier)), '…', 'gi')"
     return f"left({hidden}, {LONGEST_REASON})"
 
 
