@@ -226,6 +226,8 @@ class Snapshot:
     def _put(self, batch: pyarrow.RecordBatch) -> None:
         keyspace = self.keyspace or batch.column("keyspace")[-1].as_py()
         with self._room.changed:
+            if self._closed:
+                return
             self._last = (keyspace, batch.column("identifier")[-1].as_py())
             self._next_bytes = batch.nbytes
             self._room.take(batch.nbytes)

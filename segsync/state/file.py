@@ -16,6 +16,7 @@ from segsync.state.seal import write_seals
 
 PAGE_SIZE = 16_384
 """Bytes. A commit touches pages all over the members' tree: fewer and larger ones cost less."""
+LOOKS = 3
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 DRAFT = ".new-"
@@ -71,16 +72,20 @@ def check_file(path: Path) -> None:
         raise damaged(path, "its header says that it is not kept with a rollback journal")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise damaged(path, "it is a SQLite file, but not a state of segsync")
-    if not Path(f"{path}-journal").exists():
-        _check_length(path, status.st_size, header)
+    _check_length(path)
 
 
-def _check_length(path: Path, length: int, header: bytes) -> None:
-    """A commit that was cut short is mended by its journal; without one the length must fit."""
-    pages = int.from_bytes(header[28:32], "big")
-    expected = pages * PAGE_SIZE
-    if length != expected:
-        raise damaged(path, f"it has {length:,} bytes, and should have {expected:,}")
+def _check_length(path: Path) -> None:
+    """A commit that was cut short is mended by its journal; without one the length must fit.
+
+    One that ends between two looks makes them disagree: then another one decides.
+    """
+    for _ in range(LOOKS):
+        length = path.stat().st_size
+        expected = int.from_bytes(_read_header(path)[28:32], "big") * PAGE_SIZE
+        if length == expected or Path(f"{path}-journal").exists():
+            return
+    raise damaged(path, f"it has {length:,} bytes, and should have {expected:,}")
 
 
 def _read_header(path: Path) -> bytes:
