@@ -111,7 +111,7 @@ def compare_removed(
         difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(0, {}, 0), difference, facts)
     held = counts.deferred or known.number in around.watched
-    plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.forget))
+    plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
     found = around.engine.examples(known.number, around.samples)
     around.engine.release(known.number)
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
@@ -214,7 +214,7 @@ def _policy(
         expiration_minutes=expiration_minutes,
         renew_at=renew_at,
         reassert_minutes=reassert_minutes,
-        reasserted_at_ms=(known.reasserted_at if known else 0) or around.now_ms,
+        reasserted_at_ms=known.reasserted_at if known else 0,
     )
 
 
@@ -233,7 +233,10 @@ def _counts(rows: Rows, difference: Difference, facts: SnapshotFacts) -> Counts:
         unchanged=difference.desired - sent,
         retry=difference.retry,
         forget=difference.forget,
-        deferred=difference.deferred,
+        settled=difference.settled,
+        deferred=difference.deferred.commands,
+        deferred_add=difference.deferred.add,
+        deferred_remove=difference.deferred.remove,
         removed_live=difference.removed_live,
     )
 

@@ -29,8 +29,10 @@ class Counts:
 
     Always true: queried = duplicates + invalid + desired, and
     desired = add + update + renew + unchanged. `retry` counts commands that repeat one of unknown
-    outcome, `forget` members that lapsed and are no longer desired, `deferred` (part of
-    `unchanged`, or members still to be removed) commands that wait because they were rejected.
+    outcome, `forget` members that lapsed and are no longer desired, `settled` rejects whose member
+    needs no command any more, `deferred` (part of `unchanged`, or members still to be removed)
+    commands that wait because they were rejected; `deferred_add` and `deferred_remove` are those
+    that would add or remove.
     """
 
     queried: int = 0
@@ -45,13 +47,31 @@ class Counts:
     unchanged: int = 0
     retry: int = 0
     forget: int = 0
+    settled: int = 0
     deferred: int = 0
+    deferred_add: int = 0
+    deferred_remove: int = 0
     removed_live: int = 0
 
     @property
     def commands(self) -> int:
         """How many lines of the payload these changes become."""
         return self.add + self.update + self.renew + self.remove
+
+    @property
+    def dropped(self) -> int:
+        """What leaves the state without a command."""
+        return self.forget + self.settled
+
+    @property
+    def after(self) -> int:
+        """Members on the platform once these commands are carried out."""
+        return self.desired - self.deferred_add + self.deferred_remove
+
+    @property
+    def left_alone(self) -> int:
+        """Desired members that are on the platform as they should be."""
+        return self.unchanged - (self.deferred - self.deferred_remove)
 
     def check(self) -> None:
         """Assert that the counts add up: a plan whose figures do not is never shown or sent."""
@@ -152,7 +172,7 @@ class Plan:
     def changes_something(self) -> bool:
         """Whether an apply would send a command or change the snapshot."""
         totals = self.totals
-        return bool(totals.commands or totals.forget or self.dropped)
+        return bool(totals.commands or totals.dropped or self.dropped)
 
     @property
     def sending(self) -> frozenset[int]:

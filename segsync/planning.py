@@ -180,7 +180,7 @@ def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:
     return tuple(
         Target(item.number, item.address, minutes.get(item.address, NEVER), item.rekeyed)
         for item in plan.segments
-        if item.sends and not item.keep and (item.counts.commands or item.counts.forget)
+        if item.sends and not item.keep and (item.counts.commands or item.counts.dropped)
     )
 
 

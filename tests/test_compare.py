@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsync.engine.desired import LARGEST_DATA_BAG, REASONS, fingerprint_of, policy_text
+from segsync.engine.facts import Deferred
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, IdentifierKind, Segment
 from tests.support.comparing import NOW_MS, Bench, accounts, one, policy, segment
 from tests.support.size import size
@@ -124,7 +125,7 @@ def test_a_member_that_stays_the_same_is_left_alone() -> None:
     compared, words = one(accounts("a"), snapshot={"a": (PLAIN, 0)})
     assert words == {}
     assert compared.difference.desired == 1
-    assert compared.difference.deferred == 0
+    assert compared.difference.deferred == Deferred()
 
 
 def test_a_member_that_lapsed_is_added_again() -> None:
@@ -275,6 +276,15 @@ def test_members_that_never_expire_are_reasserted_once_in_a_period() -> None:
     assert one(accounts("a"), snapshot={"a": (PLAIN, 0)}, under=under)[1] == {}
 
 
+@pytest.mark.parametrize("last", [0, NOW_MS - MONTH * MINUTE_MS])
+def test_where_nobody_was_asserted_for_a_period_a_tenth_is_due_and_not_everybody(last: int) -> None:
+    """A period that is set later, or after a long rest, must not send millions at once."""
+    names = [f"u{n}" for n in range(1000)]
+    under = policy(reassert_minutes=MONTH, reasserted_at_ms=last)
+    compared, _ = one(accounts(*names), snapshot=dict.fromkeys(names, (PLAIN, 0)), under=under)
+    assert 70 < compared.difference.renew < 130
+
+
 def test_rows_that_never_expire_are_reasserted_and_those_that_do_are_not() -> None:
     """Where rows bring their own expiry, the segment's duration says nothing."""
     soon = NOW_MS + DAY_MS
@@ -291,8 +301,8 @@ def test_rows_that_never_expire_are_reasserted_and_those_that_do_are_not() -> No
         )
         for row in rows
     }
-    month_ago = NOW_MS - MONTH * MINUTE_MS
-    under = policy(reassert_minutes=MONTH, reasserted_at_ms=month_ago, expiration_minutes=MONTH)
+    nearly = NOW_MS - MONTH * MINUTE_MS + 1
+    under = policy(reassert_minutes=MONTH, reasserted_at_ms=nearly, expiration_minutes=MONTH)
     compared, words = one(rows, *columns, snapshot=snapshot, under=under)
     assert compared.difference.renew == 100
     assert set(words.values()) == {"renew"}
@@ -661,7 +671,7 @@ def test_a_rejected_command_waits_for_its_next_attempt(operation: str, due: bool
         rejects=[("a", operation, PLAIN if update else 0, NOW_MS if due else NOW_MS + 1)],
     )
     assert words == ({"a": "add" if update else "remove"} if due else {})
-    assert compared.difference.deferred == (0 if due else 1)
+    assert compared.difference.deferred == (Deferred() if due else Deferred(1, update, not update))
 
 
 def test_a_reject_of_another_command_does_not_wait() -> None:
@@ -673,10 +683,22 @@ def test_a_reject_of_another_command_does_not_wait() -> None:
     ):
         compared, words = one(rows, snapshot=snapshot, rejects=[reject])
         assert words.keys() == {"a"}
-        assert compared.difference.deferred == 0
+        assert compared.difference.deferred == Deferred()
 
 
 def test_a_reject_whose_member_needs_no_command_is_forgotten() -> None:
     for rows, snapshot in ((accounts("a"), {"a": (PLAIN, 0)}), ([], {})):
-        _, words = one(rows, snapshot=snapshot, rejects=[("a", "UPDATE", 1, NOW_MS)])
+        compared, words = one(rows, snapshot=snapshot, rejects=[("a", "UPDATE", 1, NOW_MS)])
         assert words == {"a": "forget"}
+        assert (compared.difference.forget, compared.difference.settled) == (0, 1)
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_a_rejected_command_that_asserted_the_snapshot_is_said_again(due: bool) -> None:
+    """A reassertion has its turn only once in a period: what was rejected has had it."""
+    rejects = [("a", "UPDATE", PLAIN, NOW_MS if due else NOW_MS + 1)]
+    snapshot = dict.fromkeys("ab", (PLAIN, 0))
+    compared, words = one(accounts("a", "b"), snapshot=snapshot, rejects=rejects)
+    assert words == ({"a": "renew"} if due else {})
+    assert compared.difference.deferred == (Deferred() if due else Deferred(1))
+    assert compared.difference.retry == 0

@@ -135,6 +135,23 @@ def test_members_without_an_expiration_are_said_again_where_that_is_asked_for(
     assert_sound(world)
 
 
+def test_a_reassertion_that_is_rejected_is_tried_again(world: World) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(40)], reassert="30d")
+    world.apply()
+    world.advance(days=15)
+    world.emulator.behave(error_file="json_flat")
+    world.emulator.reject([world.emulator.account(f"u{n}") for n in range(40)], "not now")
+    rejected = world.apply().run
+    assert rejected is not None
+    assert rejected.outcome.rejected > 5
+    world.emulator.accept_all()
+    report = world.apply()
+    assert report.plan is not None
+    assert report.plan.totals.renew == rejected.outcome.rejected
+    world.emulator.refused.clear()
+    assert_sound(world)
+
+
 def test_a_period_of_reassertion_that_is_added_later_begins_without_a_change(
     world: World,
 ) -> None:

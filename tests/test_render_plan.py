@@ -89,6 +89,19 @@ def test_a_plan_without_changes_says_no_changes() -> None:
     assert text_of(plan(forget)).endswith("\nNothing to send: only the state changes.\n")
 
 
+def test_commands_that_wait_are_not_taken_for_members_that_are_as_they_should_be() -> None:
+    """Two additions, an update and a removal were rejected and wait."""
+    waiting = segment(
+        "fans", queried=10, desired=10, snapshot=9, unchanged=10,
+        deferred=4, deferred_add=2, deferred_remove=1,
+    )  # fmt: skip
+    text = text_of(plan(waiting))
+    assert table_of(text)[1].split() == ["fans", "9", "9", "–", "–", "–", "–", "7"]
+    assert text.endswith(
+        "\nNothing to send now: 4 commands that the platform rejected must wait.\n"
+    )
+
+
 def test_many_segments_without_a_change_are_one_row() -> None:
     idle = [
         segment(f"idle_{i}", queried=5, desired=5, snapshot=5, unchanged=5) for i in range(1000)
@@ -104,7 +117,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     odd = segment(
         "odd",
         queried=110, duplicates=5, invalid=5, desired=100, snapshot=90, add=10, unchanged=90,
-        retry=4, deferred=3, forget=2,
+        retry=4, deferred=3, forget=2, settled=1,
         invalid_reasons={"its expiration_ts has passed": 5},
         rekeyed=True,
     )  # fmt: skip
@@ -117,6 +130,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         "4 commands said again",
         "3 commands rejected earlier, waiting for the next attempt (`segsync state rejects`)",
         "2 members lapsed and no longer in the query",
+        "1 rejected command no longer needed: dropped",
         "removals go first",
     ):
         assert sentence in text

@@ -72,6 +72,7 @@ SEGMENT = {
     "renew_at: 40": "7:15: `40` has no percent sign (write 40%)",
     "renew_at: true": "7:15: `renew_at` must be a percentage like 40%, and `true` is the boolean",
     "reassert: 0": "7:15: `0` is no time at all (write never)",
+    "expiration: 30d\nreassert: 30d": "8:15: `reassert` is for members that never expire",
     "params: {a b: 1}": "7:14: `a b` cannot be a parameter's name",
     "params: {a: [1]}": "7:17: `a` must be a text, a number, true, false or null, and this is",
     "params: [1]": "7:13: `params` must be a mapping, and this is a list",

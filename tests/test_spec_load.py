@@ -98,7 +98,6 @@ def test_every_key_of_a_segment_arrives(folder: SpecFolder) -> None:
         compartment_id: 1000
         expiration: 2w
         renew_at: 40%
-        reassert: 12h
         hash_email: md5
         on_conflict: any
         invalid_rows: skip
@@ -112,10 +111,14 @@ def test_every_key_of_a_segment_arrives(folder: SpecFolder) -> None:
     assert segment.compartment_id == "1000"
     assert segment.expiration_minutes == 14 * 24 * 60
     assert segment.renew_at == 0.4
-    assert segment.reassert_minutes == 12 * 60
     assert (segment.hash_email, segment.on_conflict, segment.invalid_rows) == ("md5", "any", "skip")
     assert segment.guard == Guard(250, allow_empty=True, max_members=7)
     assert isinstance(segment.guard.max_removed, int)
+
+
+def test_members_that_never_expire_may_be_reasserted(folder: SpecFolder) -> None:
+    segment = folder.segment("query: SELECT 1\nexpiration: never\nreassert: 12h")
+    assert (segment.expiration_minutes, segment.reassert_minutes) == (0, 12 * 60)
 
 
 def test_every_default_is_shared_and_a_segments_own_key_wins(folder: SpecFolder) -> None:

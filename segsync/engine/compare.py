@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
-from segsync.engine.facts import Asked, Difference, Policy
+from segsync.engine.facts import Asked, Deferred, Difference, Policy
 from segsync.engine.join import Join
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot
@@ -19,6 +19,9 @@ WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET:
 MOST_RENEWED_AT = 0.95
 SPREAD = 1.5
 """The upper bound of the renewal share, as a multiple of the lower one."""
+FIRST_REASSERTED = 10
+"""Where nobody was asserted for a whole period, one member in so many is due at once, instead of
+all."""
 
 
 def compare(
@@ -50,7 +53,7 @@ def compare(
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
         join.run(cursor, rows)
-    deferred = 0
+    deferred = Deferred()
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, policy.now_ms)
     counts = _count_changes(cursor, number, policy.now_ms)
@@ -69,25 +72,28 @@ def _count(cursor: Cursor, table: str) -> int:
 
 
 def _load_doubts(cursor: Cursor, number: int, asked: Asked) -> None:
-    """Fill doubts_<number>: whose outcome is unknown, and whose removal was rejected.
+    """Fill doubts_<number>: whose outcome is unknown, and who was rejected and with which command.
 
-    Where a removal was rejected, the person may since have come and gone by another identifier.
+    Where a removal was rejected (`stayed`), the person may since have come and gone by another
+    identifier. `refused` is the fingerprint of an update that was rejected.
     """
     cursor.execute(
-        f"CREATE TABLE doubts_{number} "
-        "(keyspace BIGINT, identifier VARCHAR, pending BOOLEAN, stayed BOOLEAN)"
+        f"CREATE TABLE doubts_{number} (keyspace BIGINT, identifier VARCHAR, "
+        "pending BOOLEAN, stayed BOOLEAN, refused BIGINT)"
     )
     if asked.pending is not None:
         with asked.pending() as pending, cursor.reading("pending", pending):
             cursor.execute(
-                f"INSERT INTO doubts_{number} SELECT keyspace, identifier, true, false FROM pending"
+                f"INSERT INTO doubts_{number} "
+                "SELECT keyspace, identifier, true, false, NULL FROM pending"
             )
     if asked.rejected is not None:
         with asked.rejected() as rejects:
             _load_rejects(cursor, number, rejects)
         cursor.execute(
-            f"INSERT INTO doubts_{number} SELECT keyspace, identifier, false, true "
-            f"FROM rejects_{number} WHERE operation = 'DELETE'"
+            f"INSERT INTO doubts_{number} SELECT keyspace, identifier, false, "
+            "operation = 'DELETE', CASE operation WHEN 'UPDATE' THEN fingerprint END "
+            f"FROM rejects_{number}"
         )
 
 
@@ -103,7 +109,7 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
         WHEN s.fingerprint IS NULL THEN {ADD}
         WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
         WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending OR s.stayed THEN {UPDATE}
-        WHEN {_due_sql(shape, policy)} THEN {RENEW}
+        WHEN s.refused = s.fingerprint OR {_due_sql(shape, policy)} THEN {RENEW}
         ELSE 0 END)::UTINYINT"""
 
 
@@ -138,11 +144,11 @@ def _reassert_sql(policy: Policy) -> str:
     if policy.reassert_minutes == NEVER:
         return "false"
     period = policy.reassert_minutes * MINUTE_MS
+    since = policy.reasserted_at_ms
+    if policy.now_ms - since >= period:
+        since = policy.now_ms - period // FIRST_REASSERTED
     turn = f"({fingerprint_sql('s.identifier')} % {period})"
-    return (
-        f"((({policy.now_ms} - {turn}) // {period}) > (({policy.reasserted_at_ms} - {turn}) "
-        f"// {period}))"
-    )
+    return f"((({policy.now_ms} - {turn}) // {period}) > (({since} - {turn}) // {period}))"
 
 
 def _has_duplicates(cursor: Cursor, number: int, rows: int, members: int) -> bool:
@@ -200,8 +206,8 @@ def _load_rejects(cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReade
         )
 
 
-def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> int:
-    """Take out the commands that were rejected and must still wait; returns their number.
+def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
+    """Take out the commands that were rejected and must still wait; returns how many.
 
     A reject whose member needs no command any more is forgotten.
     """
@@ -216,20 +222,26 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> int:
         f"WHEN {table}.change = {REMOVE} THEN r.operation = 'DELETE' "
         f"ELSE r.operation = 'UPDATE' AND r.fingerprint = {table}.fingerprint END"
     )
-    before = _count(cursor, table)
-    cursor.execute(
-        f"DELETE FROM {table} WHERE change <> {FORGET} AND EXISTS (SELECT 1 FROM "
+    waits = (
+        f"change <> {FORGET} AND EXISTS (SELECT 1 FROM "
         f"rejects_{number} r WHERE {same} AND r.next_attempt_at > {now_ms})"
     )
-    return before - _count(cursor, table)
+    found = cursor.row(
+        f"SELECT count(*), count(*) FILTER (WHERE change = {ADD}), "
+        f"count(*) FILTER (WHERE change = {REMOVE}) FROM {table} WHERE {waits}"
+    )
+    cursor.execute(f"DELETE FROM {table} WHERE {waits}")
+    return Deferred(*map(int, found))
 
 
 def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
-    names = ("add", "update", "renew", "remove", "forget", "retry", "removed_live")
+    names = ("add", "update", "renew", "remove", "forget", "settled", "retry", "removed_live")
     counts = cursor.row(
         f"""SELECT count(*) FILTER (WHERE change = {ADD}),
             count(*) FILTER (WHERE change = {UPDATE}), count(*) FILTER (WHERE change = {RENEW}),
-            count(*) FILTER (WHERE change = {REMOVE}), count(*) FILTER (WHERE change = {FORGET}),
+            count(*) FILTER (WHERE change = {REMOVE}),
+            count(*) FILTER (WHERE change = {FORGET} AND confirmed),
+            count(*) FILTER (WHERE change = {FORGET} AND NOT confirmed),
             count(*) FILTER (WHERE retry AND change <> {FORGET}),
             count(*) FILTER (WHERE change = {REMOVE} AND confirmed
                 AND (old_expires = 0 OR old_expires > {now_ms}))

@@ -53,7 +53,7 @@ class Policy:
     """When a segment's members are sent again.
 
     Times are epoch milliseconds. A lapse is certain `certain_after_ms` beyond an expiry.
-    `reasserted_at_ms` is when members that never expire were last sent again.
+    `reasserted_at_ms` is when members that never expire were last sent again, 0 for never.
     """
 
     now_ms: int
@@ -82,8 +82,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Commands that wait because they were rejected: in all, and those that would add or remove."""
+
+    commands: int = 0
+    add: int = 0
+    remove: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
-    """How a segment's desired members differ from its snapshot; `conflicts` are identifiers."""
+    """How a segment's desired members differ from its snapshot; `conflicts` are identifiers.
+
+    `settled` are rejects whose member needs no command any more.
+    """
 
     desired: int
     duplicates: int
@@ -93,8 +105,9 @@ class Difference:
     renew: int
     remove: int
     forget: int
+    settled: int
     retry: int
-    deferred: int
+    deferred: Deferred
     removed_live: int
     rekeyed: bool
 

@@ -12,6 +12,7 @@ SAMPLE_ROWS = 10_000
 """So many desired members, about, tell where the spans end."""
 MOST_SPANS = 8
 """Desired members are read once for each span."""
+_NO_DOUBTS = "false AS pending, false AS stayed, NULL::BIGINT AS refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +84,21 @@ class Join:
         """A member of unknown outcome that was never confirmed has no fingerprint, so that it
         differs from whatever is desired."""
         if self.snapshot is None:
-            return f"SELECT *, false AS pending, false AS stayed FROM ({NO_MEMBERS})"
+            return f"SELECT *, {_NO_DOUBTS} FROM ({NO_MEMBERS})"
         members = members_sql(self.snapshot.keyspace)
         if not self.doubts:
-            return f"SELECT *, false AS pending, false AS stayed FROM ({members})"
+            return f"SELECT *, {_NO_DOUBTS} FROM ({members})"
         doubts = (
-            "SELECT keyspace, identifier, bool_or(pending) AS pending, bool_or(stayed) AS stayed "
-            f"FROM doubts_{self.number} WHERE {span} GROUP BY keyspace, identifier"
+            "SELECT keyspace, identifier, bool_or(pending) AS pending, bool_or(stayed) AS stayed, "
+            f"max(refused) AS refused FROM doubts_{self.number} WHERE {span} "
+            "GROUP BY keyspace, identifier"
         )
         return (
             "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
             "coalesce(m.identifier, p.identifier) AS identifier, m.fingerprint, "
             "coalesce(m.expires_at, 0) AS expires_at, coalesce(p.pending, false) AS pending, "
-            f"coalesce(p.stayed, false) AS stayed FROM ({members}) m FULL JOIN ({doubts}) p "
+            "coalesce(p.stayed, false) AS stayed, p.refused "
+            f"FROM ({members}) m FULL JOIN ({doubts}) p "
             "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
         )
 

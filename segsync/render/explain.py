@@ -57,6 +57,9 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
     if counts.forget:
         members = figures.plural(counts.forget, "member")
         found.append(f"{members} lapsed and no longer in the query: dropped without a command")
+    if counts.settled:
+        rejects = figures.plural(counts.settled, "rejected command")
+        found.append(f"{rejects} no longer needed: dropped")
     if segment.rekeyed:
         found.append(
             "identifiers change their kind or compartment: removals go first, in an execution of "

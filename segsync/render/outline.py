@@ -69,7 +69,7 @@ def outline(plan: Plan, *, show_ids: bool) -> Outline:
         title=_title(plan),
         notes=_notes(plan),
         rows=_rows(plan),
-        total=(*_changes(plan.totals), plan.totals.unchanged),
+        total=(*_changes(plan.totals), plan.totals.left_alone),
         details=tuple(detail for detail in details if detail.facts or detail.examples),
         troubles=tuple(trouble(s, show_ids=show_ids) for s in sorted(troubled, key=_gravity)),
         verdict=_verdict(plan),
@@ -118,9 +118,10 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
     rows = [_row(segment) for segment in sorted(shown, key=lambda s: not s.sends)]
     if hidden:
         now = sum(segment.counts.snapshot for segment in idle)
-        unchanged = sum(segment.counts.unchanged for segment in idle)
+        after = sum(segment.counts.after for segment in idle)
+        left_alone = sum(segment.counts.left_alone for segment in idle)
         name = f"{len(idle):,} others without a change"
-        rows.append(Row(name, None, now, now, (0, 0, 0, 0), unchanged))
+        rows.append(Row(name, None, now, after, (0, 0, 0, 0), left_alone))
     return tuple(rows)
 
 
@@ -129,11 +130,11 @@ def _row(segment: SegmentPlan) -> Row:
     match status:
         case SegmentStatus.OK:
             changes = _changes(counts)
-            return Row(name, status, counts.snapshot, counts.desired, changes, counts.unchanged)
+            return Row(name, status, counts.snapshot, counts.after, changes, counts.left_alone)
         case SegmentStatus.REMOVED if segment.keep:
             return Row(name, status, counts.snapshot, None, None, note="removed, members kept")
         case SegmentStatus.REMOVED:
-            return Row(name, status, counts.snapshot, 0, _changes(counts))
+            return Row(name, status, counts.snapshot, counts.after, _changes(counts))
     known = counts.snapshot if status is SegmentStatus.BLOCKED else counts.snapshot or None
     return Row(name, status, known, known, None, note=status.value.upper())
 
@@ -153,6 +154,9 @@ def _verdict(plan: Plan) -> str:
         )
     if plan.changes_something:
         return "Nothing to send: only the state changes."
+    if totals.deferred:
+        waiting = figures.plural(totals.deferred, "command")
+        return f"Nothing to send now: {waiting} that the platform rejected must wait."
     if len(held) == len(plan.segments) and held:
         return "Nothing can be done."
     return "No changes in the other segments." if held else "No changes."

@@ -146,7 +146,7 @@ class Defaults(_Closed):
     reassert: Duration = Field(
         default=0,
         description="Say every member again once in this time, even where nothing changed; for"
-        " segments that never expire. Default: never.",
+        " those that never expire. Default: never.",
     )
     guard: GuardEntry = Field(
         default_factory=GuardEntry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from segsync.model import Address, Guard, RemovedSegment, Segment
+from segsync.model import NEVER, Address, Guard, RemovedSegment, Segment
 from segsync.spec import names
 from segsync.spec.check import check, section
 from segsync.spec.files import Document, Folder
@@ -117,6 +117,7 @@ def read_segment(part: Part, shared: Shared) -> Segment | None:
     query, query_place = query_of(entry, part, shared.folder)
     _refuse_repeated(entry.data_bag, part)
     chosen = _chosen(entry, shared.defaults)
+    _refuse_idle_reassertion(entry, chosen, part)
     address = Address("segment_technical_name", part.name)
     if entry.segment_id is not None:
         address = Address("segment_id", entry.segment_id)
@@ -160,6 +161,17 @@ def _refuse_repeated(columns: list[str], part: Part) -> None:
             message = f"the column {shown(name)} is listed twice"
             part.add(("data_bag", index), message, "columns are matched without case")
         seen.add(name.lower())
+
+
+def _refuse_idle_reassertion(entry: SegmentEntry, chosen: Defaults, part: Part) -> None:
+    """Members that expire are renewed: to assert them as well would do nothing."""
+    if entry.reassert == NEVER or chosen.expiration == NEVER:
+        return
+    part.add(
+        ("reassert",),
+        "`reassert` is for members that never expire, and these are renewed as they expire",
+        "remove it, or set `expiration: never` (a row's own `expiration_ts` counts all the same)",
+    )
 
 
 def _source(entry: SegmentEntry, part: Part, shared: Shared) -> str:

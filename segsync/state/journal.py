@@ -20,23 +20,17 @@ class Journal:
 
 def write_journal(database: Database, journal: Journal) -> None:
     """Write a run, inside a transaction of the caller's."""
-    _insert_segments(database, journal.segments, journal.run.submitted_at_ms)
+    _insert_segments(database, journal.segments)
     _insert_keyspaces(database, journal.keyspaces)
     _insert_run(database, journal.run)
 
 
-def _insert_segments(database: Database, segments: Iterable[StateSegment], now_ms: int) -> None:
+def _insert_segments(database: Database, segments: Iterable[StateSegment]) -> None:
     for segment in segments:
         database.execute(
-            "INSERT INTO segments (id, field, value, name, reasserted_at) "
-            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-            (
-                segment.number,
-                segment.address.field,
-                segment.address.value,
-                segment.name,
-                segment.reasserted_at or now_ms,
-            ),
+            "INSERT INTO segments (id, field, value, name) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+            (segment.number, segment.address.field, segment.address.value, segment.name),
         )
 
 
