@@ -39,7 +39,8 @@ class Judging:
             executions=len(executions),
         )
         if best.state is not ExecutionState.SUCCEEDED:
-            reason = f": {best.error_message}" if best.error_message else ""
+            said = self.state.hide_members(best.error_message or "")
+            reason = f": {said}" if said else ""
             self.problems.append(f"execution {best.id} ended as {best.status}{reason}")
             return replace(seen, status=PartStatus.UNKNOWN)
         if self._adds_up(part, best) and best.total_failure == 0:

@@ -24,6 +24,11 @@ class IdentifierKind(str, Enum):
     USER_AGENT_ID = "user_agent_id"
 
 
+def renewal_shares(renew_at: float) -> tuple[float, float]:
+    """Of the expiration, what is left when a member is renewed: spread over these two shares."""
+    return renew_at, min(1.5 * renew_at, 0.95)
+
+
 class Operation(str, Enum):
     """The two commands of the wire."""
 

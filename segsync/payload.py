@@ -16,11 +16,6 @@ from segsync.model import Part
 if TYPE_CHECKING:
     import pyarrow
 
-CSV_HEADER = (
-    b"operation,compartment_id,user_account_id,email_hash,user_agent_id,segment_id,"
-    b"segment_technical_name,expiration_duration,expiration_ts,data_bag\r\n"
-)
-
 
 class Lines(Protocol):
     """Where the lines of a part come from."""
@@ -85,8 +80,3 @@ def _write_column(column: pyarrow.Array, file: BinaryIO, digest: hashlib._Hash) 
     block = memoryview(data)[first:last]
     file.write(block)
     digest.update(block)
-
-
-def header_for(wire: str) -> bytes:
-    """What each file begins with: TEXT_CSV has the documented property names as its first row."""
-    return CSV_HEADER if wire == "csv" else b""

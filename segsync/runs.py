@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segsync.destination import Destination
-from segsync.engine import Engine, Target
+from segsync.engine import Engine, Target, header_for
 from segsync.judging import Judging
 from segsync.model import Clock, Spec
-from segsync.payload import PayloadFile, header_for, write_parts
+from segsync.payload import PayloadFile, write_parts
 from segsync.plan import Plan
 from segsync.planning import Planned
 from segsync.progress import Progress

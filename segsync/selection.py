@@ -51,7 +51,7 @@ def select(
     )
     addresses = {segment.address for segment in spec.segments}
     others = [item for item in known if item.address not in addresses]
-    removed = [(entry, item) for entry in spec.removed for item in others if _is(entry, item)]
+    removed = [(entry, item) for entry in spec.removed for item in _meant(entry, others)]
     gone = {item.number for _, item in removed}
     return Selection(
         segments=segments,
@@ -73,8 +73,10 @@ def _selected(segment: Segment, known: StateSegment | None, numbers: Iterator[in
     return Selected(segment, number, known)
 
 
-def _is(entry: RemovedSegment, item: StateSegment) -> bool:
-    return entry.name in (item.name, item.address.value)
+def _meant(entry: RemovedSegment, others: list[StateSegment]) -> list[StateSegment]:
+    """By the name that the spec had for it; only where there is none by that on the platform."""
+    named = [item for item in others if item.name == entry.name]
+    return named or [item for item in others if item.address.value == entry.name]
 
 
 def _check_name(name: str, names: list[str]) -> None:

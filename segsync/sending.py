@@ -79,7 +79,10 @@ class Sending:
         return created.id
 
     def _problem(self, error: DestinationError) -> None:
-        self.problems.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))
+        self.problems.append(self._said(error) + (f" ({error.hint})" if error.hint else ""))
+
+    def _said(self, error: DestinationError) -> str:
+        return self.state.hide_members(str(error))
 
     def _send_part(
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge
@@ -124,16 +127,16 @@ class Sending:
                 return [self.destination.upload(import_id, file.path)], True
             except (NotSent, Refused) as error:
                 if isinstance(error, NotSent) and attempt < self.timing.upload_attempts:
-                    self._pause(attempt, str(error))
+                    self._pause(attempt, self._said(error))
                     continue
                 if doubt:
                     break
                 raise
             except (OutcomeUnknown, ProtocolError) as error:
-                self.progress.say(f"{error}; looking whether it arrived")
+                doubt = self._said(error)
+                self.progress.say(f"{doubt}; looking whether it arrived")
                 if arrived := self.look_for(import_id, known):
                     return arrived, False
-                doubt = str(error)
                 self._repeated = True
         raise StillRunning(
             f"part {file.part.number} was sent, and whether it arrived is unknown: {doubt}",

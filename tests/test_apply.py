@@ -219,6 +219,34 @@ def test_a_removed_segment_with_rejected_removals_stays_until_they_are_done(worl
     assert_sound(world)
 
 
+def test_a_removed_name_means_the_segment_that_had_it_and_not_one_with_that_address(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a"], segment_id="88")
+    world.define("88", rows=["b"])
+    world.apply()
+    world.drop("vip")
+    world.drop("88", "delete")
+    plan = world.plan()
+    assert {s.name: s.status for s in plan.segments} == {
+        "88": SegmentStatus.REMOVED,
+        "vip": SegmentStatus.ORPHANED,
+    }
+    world.removed = {"vip": "delete"}
+    assert {s.name for s in world.plan().segments if s.status is SegmentStatus.REMOVED} == {"vip"}
+
+
+def test_a_removed_segment_may_be_named_by_its_address(world: World) -> None:
+    world.define("vip", rows=["a"], segment_id="88")
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip")
+    world.removed = {"88": "delete"}
+    world.apply()
+    assert not world.members("88")
+    assert [s.name for s in world.plan().segments] == ["reader"]
+
+
 def test_a_segment_that_comes_back_starts_anew(world: World) -> None:
     world.define("vip", rows=["a", "b"])
     world.define("reader", rows=["a"])

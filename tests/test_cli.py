@@ -398,6 +398,16 @@ def test_the_status_works_before_the_first_apply_and_after(store: Shop) -> None:
     assert status["runs"][0]["status"] == "done"
 
 
+def test_no_renewal_is_announced_for_members_whose_rows_bring_their_expiry(store: Shop) -> None:
+    query = "SELECT name AS user_account_id, 4102444800000 AS expiration_ts FROM people"
+    store.spec(f"  fans: {{query: '{query}', expiration: 30d}}\n")
+    store.run("apply", "--yes").check(0)
+    status = json.loads(store.run("status", "--format", "json", "--now", "2099-12-31").out)
+    [fans] = status["segments"]
+    assert fans["lapses_within_days"] == {"1": 0, "7": 10, "30": 10}
+    assert fans["renews_within_days"] == {"1": 0, "7": 0, "30": 0}
+
+
 def test_the_state_shows_itself_and_some_members(store: Shop) -> None:
     store.run("apply", "--yes").check(0)
     shown = store.run("state", "show", COLUMNS="200").check(0).out

@@ -18,11 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segsync.engine import Layout, Target
-from segsync.engine.commands import CSV_HEADER
+from segsync.engine import Layout, Target, header_for
 from segsync.errors import SegsyncError
 from segsync.model import DAY_MS, NEVER, Address
-from segsync.payload import header_for, write_parts
+from segsync.payload import write_parts
 from segsync.report import Exit
 from tests.support.comparing import NOW_MS, Bench, accounts, segment
 from tests.support.size import size
@@ -150,7 +149,7 @@ def test_one_command_is_one_line_whatever_the_values_are(wire: str) -> None:
         lines = [json.loads(line) for line in text.split("\n") if line]
         assert text.count("\n") == len(HOSTILE)
     else:
-        lines = list(csv.DictReader(io.StringIO(CSV_HEADER + text, newline="")))
+        lines = list(csv.DictReader(io.StringIO(header_for("csv").decode() + text, newline="")))
     assert len(lines) == len(HOSTILE)
     assert {line["user_account_id"] for line in lines} == set(HOSTILE)
     for line in lines:
@@ -160,11 +159,10 @@ def test_one_command_is_one_line_whatever_the_values_are(wire: str) -> None:
 
 
 def test_csv_has_the_documented_names_as_its_header_and_quotes_what_it_must() -> None:
-    assert header_for("csv").decode() == CSV_HEADER
     assert header_for("ndjson") == b""
-    assert CSV_HEADER == (
-        "operation,compartment_id,user_account_id,email_hash,user_agent_id,segment_id,"
-        "segment_technical_name,expiration_duration,expiration_ts,data_bag\r\n"
+    assert header_for("csv") == (
+        b"operation,compartment_id,user_account_id,email_hash,user_agent_id,segment_id,"
+        b"segment_technical_name,expiration_duration,expiration_ts,data_bag\r\n"
     )
     row = {"user_account_id": 'a"b,c', "expiration_ts": NOW_MS + 60_000, "data_bag": '{"a":"b"}'}
     chosen = segment(compartment_id="1000", address=Address("segment_id", "5"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from segsync.emulator import Answer, ExecutionScript
 from segsync.render.status import read_status
 from segsync.report import Exit, Report
 from segsync.state import Reject, open_state
@@ -325,3 +327,26 @@ def test_an_identifier_in_a_reason_is_hidden_however_it_is_spelt(world: World) -
     assert world.apply().exit is Exit.REJECTED
     [reject] = rejects_of(world)
     assert reject.reason == "user … (…) is in quarantine"
+
+
+@pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "12345", "a:b", "x" * 100])
+@pytest.mark.parametrize("text", ["unknown account {}.", "bad value '{}' in line 1", "id={};retry"])
+def test_a_member_that_the_platform_names_in_free_text_is_hidden(
+    world: World, identifier: str, text: str
+) -> None:
+    said = text.format(identifier)
+    world.define("vip", rows=[identifier, "other"])
+    body = json.dumps({"status": "error", "error": said})
+    headers = {"Content-Type": "application/json"}
+    world.emulator.faults.add("upload", Answer(400, body, headers))
+    refused = world.apply().run
+    world.emulator.faults.add(
+        "upload", ExecutionScript(ends_as="FAILED", patch={"error": {"message": said.upper()}})
+    )
+    failed = world.apply().run
+    assert refused is not None
+    assert failed is not None
+    assert text.format("***") in refused.problems[0]
+    assert text.format("***").upper() in failed.problems[0]
+    for problem in (*refused.problems, *failed.problems):
+        assert identifier.lower() not in problem.lower()

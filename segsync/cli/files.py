@@ -45,7 +45,8 @@ def write_commands(planned: Planned, path: Path) -> list[Path]:
 
     Files of these names are replaced, each at once: none is ever half written.
     """
-    from segsync.payload import header_for, write_parts
+    from segsync.engine import header_for
+    from segsync.payload import write_parts
 
     header = header_for(planned.spec.destination.format)
     try:

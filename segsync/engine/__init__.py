@@ -1,5 +1,6 @@
 """The engine: all work that is done once per member, in DuckDB. All SQL over members is here."""
 
+from segsync.engine.commands import header_for
 from segsync.engine.engine import Engine
 from segsync.engine.facts import (
     PART_LIMIT,
@@ -31,4 +32,5 @@ __all__ = [
     "Snapshot",
     "SnapshotFacts",
     "Target",
+    "header_for",
 ]

@@ -26,7 +26,7 @@ CSV_FIELDS = (
     "expiration_ts",
     "data_bag",
 )
-CSV_HEADER = ",".join(CSV_FIELDS) + "\r\n"
+CSV_HEADER = (",".join(CSV_FIELDS) + "\r\n").encode()
 
 _COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
 _NO_CHANGES = (
@@ -148,7 +148,12 @@ def _view_lines(cursor: Cursor, places: Sequence[Place], layout: Layout) -> tupl
         f"WHERE c.change <> {FORGET}"
     )
     cursor.execute(f"CREATE VIEW journal AS {_journal_view(places)}")
-    return _cut(cursor, len(CSV_HEADER) if layout.wire == "csv" else 0, layout.part_limit)
+    return _cut(cursor, len(header_for(layout.wire)), layout.part_limit)
+
+
+def header_for(wire: str) -> bytes:
+    """What each file begins with: TEXT_CSV has the documented property names as its first row."""
+    return CSV_HEADER if wire == "csv" else b""
 
 
 def _ndjson_sql(places: Sequence[Place], now_ms: int) -> str:

@@ -9,16 +9,13 @@ from segsync.engine.facts import Asked, Deferred, Difference, Policy
 from segsync.engine.join import Join
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot
-from segsync.model import DAY_MS, MINUTE_MS, NEVER
+from segsync.model import DAY_MS, MINUTE_MS, NEVER, renewal_shares
 
 if TYPE_CHECKING:
     import pyarrow
 
 ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5
 WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET: "forget"}
-MOST_RENEWED_AT = 0.95
-SPREAD = 1.5
-"""The upper bound of the renewal share, as a multiple of the lower one."""
 FIRST_REASSERTED = 10
 """Where nobody was asserted for a whole period, one member in so many is due at once, instead of
 all."""
@@ -127,8 +124,7 @@ def _renewal_sql(policy: Policy) -> str:
     lapse at any time.
     """
     duration = policy.expiration_minutes * MINUTE_MS
-    lowest = policy.renew_at
-    highest = min(lowest * SPREAD, MOST_RENEWED_AT)
+    lowest, highest = renewal_shares(policy.renew_at)
     left = f"(s.expires_at - {policy.now_ms})"
     member = fingerprint_sql("concat(s.identifier, ':', s.expires_at)")
     spread = f"({member} % 1000003) / 1000003.0"

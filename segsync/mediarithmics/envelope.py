@@ -52,9 +52,14 @@ def cleaner(redactor: Redactor) -> Clean:
     def clean(text: str) -> str:
         hidden = _OF_A_MEMBER.sub(lambda found: f"{found[1] or ''}{MASK}", redactor(text))
         shown = printable(hidden).strip()
-        return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
+        return shown if len(shown) <= SHOWN_CHARACTERS else _cut(shown)
 
     return clean
+
+
+def _cut(text: str) -> str:
+    """The start of a long text, in whole words: half of an identifier could not be told as one."""
+    return re.sub(r"[^\s\"'<>:;,=]+$", "", text[:SHOWN_CHARACTERS]) + "…"
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from segsync.model import DAY_MS, MINUTE_MS, NEVER, Segment, Spec
+from segsync.model import DAY_MS, MINUTE_MS, NEVER, Segment, Spec, renewal_shares
 from segsync.render import figures
 from segsync.render.plan_json import FORMAT_VERSION
 from segsync.state import Run, State
@@ -15,8 +15,6 @@ HORIZONS = (1, 7, 30)
 """Days ahead."""
 NONE = (0,) * len(HORIZONS)
 MOST_RUNS = 50
-_UPPER = 1.5
-"""Renewals are spread from `renew_at` to half as much again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def _renewals(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...
     leads: dict[int, list[int]] = defaultdict(list)
     for item in state.segments():
         segment = by_address.get(item.address)
-        if segment and segment.expiration_minutes != NEVER:
+        if segment and segment.expiration_minutes != NEVER and not _has_row_expiry(segment):
             leads[_lead_ms(segment)].append(item.number)
     found: dict[int, tuple[int, ...]] = {}
     for lead, numbers in leads.items():
@@ -132,9 +130,15 @@ def _renewals(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...
     return found
 
 
+def _has_row_expiry(segment: Segment) -> bool:
+    """Whether rows bring an expiry of their own, as far as the query's text tells: such members
+    are not renewed."""
+    return "expiration_ts" in segment.query.lower()
+
+
 def _lead_ms(segment: Segment) -> int:
     """How long before its expiry a member is renewed, on average."""
-    share = (segment.renew_at + min(segment.renew_at * _UPPER, 0.95)) / 2
+    share = sum(renewal_shares(segment.renew_at)) / 2
     return int(share * segment.expiration_minutes * MINUTE_MS)
 
 

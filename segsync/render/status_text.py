@@ -105,6 +105,8 @@ def _last_run(status: StateStatus, columns: int) -> list[Line]:
 
 def outcome(run: Run) -> str:
     """What became of a run's commands."""
+    if run.status is RunStatus.OPEN:
+        return f"{figures.plural(run.commands, 'command')} of which the outcome is not known yet"
     figures_of = (
         (run.confirmed, "confirmed"),
         (run.rejected, "rejected"),

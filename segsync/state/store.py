@@ -10,6 +10,7 @@ from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
 from segsync.state.closing import Closing, Outcome, close_run
 from segsync.state.database import Database, damaged
+from segsync.state.hiding import hide_members
 from segsync.state.journal import Journal, read_runs, write_journal
 from segsync.state.records import (
     Identity,
@@ -301,6 +302,10 @@ class State:
         self._moment = _moment(self._database)
         self.identity = read_identity(self._database)
         return outcome
+
+    def hide_members(self, text: str) -> str:
+        """A text of the platform's, without the members of the open run that it names."""
+        return hide_members(self._database, text)
 
     def watched_segments(self) -> frozenset[int]:
         """Numbers of the segments of which an upload that was given up may still be executed."""

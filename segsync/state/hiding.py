@@ -1,0 +1,23 @@
+"""Members that the platform names in a text of its own are hidden before anybody reads it."""
+
+from __future__ import annotations
+
+import re
+
+from segsync.secret import MASK
+from segsync.state.database import Database
+
+
+def hide_members(database: Database, text: str) -> str:
+    """`text` without the identifiers of the open run's commands, in capitals or not.
+
+    Looks at all of them, as an identifier may hold any character: for errors, not for every row.
+    """
+    rows = database.rows(
+        "SELECT DISTINCT identifier FROM changes WHERE instr(lower(?), lower(identifier)) > 0",
+        (text,),
+    )
+    for name in sorted((str(row[0]) for row in rows), key=len, reverse=True):
+        whole = rf"(?<!\w){re.escape(name)}(?!\w)"
+        text = re.sub(whole, MASK, text, flags=re.IGNORECASE)
+    return text
