@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from segsync.engine.desired import LARGEST_DATA_BAG, REASONS, fingerprint_of, policy_text
 from segsync.engine.facts import Deferred
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, IdentifierKind, Segment
-from tests.support.comparing import NOW_MS, Bench, accounts, one, policy, segment
+from tests.support.comparing import (
+    NOW_MS,
+    Bench,
+    Change,
+    Compared,
+    accounts,
+    one,
+    policy,
+    segment,
+)
 from tests.support.size import size
 
 MONTH = 30 * 24 * 60
@@ -81,34 +90,77 @@ NAMES = st.one_of(st.sampled_from(["a", "A", "á", "a\u0301", " a", "a ", "'", '
 MEMBERS = st.dictionaries(NAMES, st.integers(1, 3), max_size=200)
 
 
+@dataclass
+class RandomWorld:
+    """Members by identifier, and what of them is compared: desired, confirmed, in doubt."""
+
+    desired: dict[str, int]
+    snapshot: dict[str, int]
+    pending: set[str]
+    repeated: int = 0
+
+    def compare(self, bench: Bench) -> tuple[Compared, Compared]:
+        """With what is confirmed, and once more as it is after that."""
+        rows = [row(name, total) for name, total in self.desired.items()]
+        before, after = (
+            {name: (print_of(total), 0) for name, total in members.items()}
+            for members in (self.snapshot, self.desired)
+        )
+        twice = [*rows, *rows[: self.repeated]]
+        compared = bench.compare(twice, COLUMNS, of=BAG, snapshot=before, pending=self.pending)
+        return compared, bench.compare(rows, COLUMNS, of=BAG, snapshot=after)
+
+    def check(self, changes: list[Change], compared: Compared) -> None:
+        """Exactly the changes that lead from the snapshot to the desired members."""
+        desired, snapshot = self.desired, self.snapshot
+        totals = {print_of(total): total for total in (1, 2, 3)}
+        sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes}
+        assert len(sent) == len(changes)
+        assert applied(snapshot, sent) == desired
+        both = desired.keys() | snapshot.keys()
+        assert sent.keys() == {n for n in both if desired.get(n) != snapshot.get(n)} | self.pending
+        repeated = min(self.repeated, len(desired))
+        difference = compared.difference
+        assert difference.duplicates == repeated
+        assert difference.desired == len(desired)
+        assert difference.retry == len(self.pending)
+        assert compared.rows.queried == len(desired) + repeated
+
+
+def check_all(worlds: list[RandomWorld]) -> None:
+    with Bench() as bench:
+        compared = [world.compare(bench) for world in worlds]
+        bench.arrange()
+        changes = bench.changes()
+    for world, (first, second) in zip(worlds, compared, strict=True):
+        world.check(changes[first.number], first)
+        assert changes[second.number] == []
+
+
 @settings(max_examples=size(40, 2000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(desired=MEMBERS, snapshot=MEMBERS, pending=st.sets(NAMES, max_size=20), twice=st.integers())
 def test_any_changes_lead_from_the_snapshot_to_the_desired_members(
     desired: dict[str, int], snapshot: dict[str, int], pending: set[str], twice: int
 ) -> None:
-    rows = [row(name, total) for name, total in desired.items()]
-    repeated = rows[: twice % (len(rows) + 1)] if rows else []
-    known = {name: (print_of(total), 0) for name, total in snapshot.items()}
-    fresh = {name: (print_of(total), 0) for name, total in desired.items()}
-    totals = {print_of(total): total for total in (1, 2, 3)}
-    with Bench() as bench:
-        compared = bench.compare(
-            [*rows, *repeated], COLUMNS, of=BAG, snapshot=known, pending=pending
-        )
-        again = bench.compare(rows, COLUMNS, of=BAG, snapshot=fresh)
-        bench.arrange()
-        changes = bench.changes()
-    sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes[1]}
-    assert len(sent) == len(changes[1])
-    assert applied(snapshot, sent) == desired
-    differing = {n for n in desired.keys() | snapshot.keys() if desired.get(n) != snapshot.get(n)}
-    assert sent.keys() == differing | pending
-    assert changes[again.number] == []
-    difference = compared.difference
-    assert difference.duplicates == len(repeated)
-    assert difference.desired == len(desired)
-    assert difference.retry == len(pending)
-    assert compared.rows.queried == len(rows) + len(repeated)
+    check_all([RandomWorld(desired, snapshot, pending, twice % (len(desired) + 1))])
+
+
+def random_world(chance: random.Random) -> RandomWorld:
+    """Up to 60 members with names that are easily taken for each other."""
+    alphabet = "aAbé\u0301 '\"\\\n{}\u2028😀0"
+    names = {"".join(chance.choices(alphabet, k=chance.randint(1, 4))) for _ in range(60)}
+
+    def some(share: float) -> dict[str, int]:
+        return {name: chance.randint(1, 2) for name in sorted(names) if chance.random() < share}
+
+    return RandomWorld(some(0.6), some(0.6), set(some(0.1)), chance.choice([0, 0, 3]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_changes_of_many_random_worlds_lead_to_their_desired_members(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(size(1, 50)):
+        check_all([random_world(chance) for _ in range(250)])
 
 
 # -------------------------------------------------------------------- the rules, one by one

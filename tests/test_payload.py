@@ -174,9 +174,11 @@ def test_csv_has_the_documented_names_as_its_header_and_quotes_what_it_must() ->
 
 
 @pytest.mark.parametrize("wire", ["ndjson", "csv"])
+@pytest.mark.parametrize("is_saved", [False, True])
 def test_the_platform_reads_exactly_the_values_that_the_query_returned(
-    world: World, wire: str
+    world: World, wire: str, is_saved: bool, tmp_path: Path
 ) -> None:
+    """Whether the plan went through a file or not; the state gives them back, or more is sent."""
     world.destination["format"] = wire
     chance = random.Random(4)
     alphabet = [chr(n) for n in itertools.chain(range(1, 0x300), range(0x2000, 0x2100))]
@@ -187,7 +189,11 @@ def test_the_platform_reads_exactly_the_values_that_the_query_returned(
     rows = list(zip(texts, bags, strict=True))
     world.define("vip", "user_account_id", "data_bag", rows=rows)
     world.define("mail", "email_hash", rows=texts)
-    world.apply()
+    if is_saved:
+        world.save(tmp_path / "plan")
+        world.apply_saved(tmp_path / "plan")
+    else:
+        world.apply()
     assert_sound(world)
     world.fill("vip", rows[::2])
     world.fill("mail", texts[1::2])
