@@ -10,7 +10,12 @@ import pytest
 
 from tests.support.canary import secrets_in, secrets_under
 
-pytest_plugins = ["tests.support.servers", "tests.support.sources"]
+pytest_plugins = [
+    "tests.support.emulators",
+    "tests.support.servers",
+    "tests.support.sources",
+    "tests.support.specs",
+]
 
 FOREIGN = ("MICS_", "SEGSYNC_", "WAREHOUSE_", "PG", "MYSQL_", "AWS_", "SSL_", "REQUESTS_", "CURL_")
 DISPLAY = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE")

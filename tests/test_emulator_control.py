@@ -17,17 +17,15 @@ from tests.support.api_client import (
     ndjson,
     update,
 )
+from tests.support.emulators import an_emulator
 
 NOW_MS = 1_700_000_000_000
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    made = Emulator(token=TOKEN, frozen_at_ms=NOW_MS)
-    made.add_segment("vip")
-    yield made
-    assert made.crashes == []
-    made.close()
+    with an_emulator(token=TOKEN, frozen_at_ms=NOW_MS) as made:
+        yield made
 
 
 class Controls:

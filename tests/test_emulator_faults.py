@@ -8,7 +8,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -39,32 +38,6 @@ from tests.support.api_client import (
 )
 
 BODY = ndjson(*(update(f"u{number}") for number in range(50)))
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    made = Emulator(token=TOKEN)
-    made.add_segment("vip")
-    made.behave(polls_until_finished=0)
-    yield made
-    assert made.crashes == []
-    made.close()
-
-
-@pytest.fixture
-def server(emulator: Emulator) -> Iterator[EmulatorServer]:
-    with EmulatorServer(emulator) as made:
-        yield made
-
-
-@pytest.fixture
-def client(server: EmulatorServer) -> ApiClient:
-    return ApiClient(server.url)
-
-
-@pytest.fixture
-def import_id(emulator: Emulator) -> str:
-    return emulator.add_import("x").id
 
 
 # ------------------------------------------------------------------------------ cuts

@@ -11,6 +11,7 @@ import pytest
 
 from segsync.emulator import Behaviour, Emulator, Member
 from tests.support.api_client import CSV, carried_out, delete, error_file, update
+from tests.support.emulators import an_emulator
 
 NOW_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -18,11 +19,8 @@ MINUTE_MS = 60_000
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    made = Emulator(frozen_at_ms=NOW_MS)
-    made.add_segment("vip")
-    yield made
-    assert made.crashes == []
-    made.close()
+    with an_emulator(frozen_at_ms=NOW_MS) as made:
+        yield made
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {

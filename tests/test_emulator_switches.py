@@ -19,6 +19,7 @@ from tests.support.api_client import (
     totals,
     update,
 )
+from tests.support.emulators import an_emulator
 
 NOW_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -27,11 +28,8 @@ BAD = update("bad", expiration_duration=-1)
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    made = Emulator(frozen_at_ms=NOW_MS)
-    made.add_segment("vip")
-    yield made
-    assert made.crashes == []
-    made.close()
+    with an_emulator(frozen_at_ms=NOW_MS) as made:
+        yield made
 
 
 @pytest.fixture

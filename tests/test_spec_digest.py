@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.support.specs import ENVIRON, FULL, HEAD, SpecFolder
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
-    monkeypatch.chdir(tmp_path)
-    return SpecFolder(tmp_path)
-
 
 CHANGES = {
     "datamart": lambda text: text.replace("1509", "1510"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from segsync.errors import SpecError
@@ -16,13 +14,6 @@ from tests.support.specs import (
     with_destination,
     with_segment,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
-    monkeypatch.chdir(tmp_path)
-    return SpecFolder(tmp_path)
-
 
 SEGMENT = {
     "expiraton: 3d": "7:5: `expiraton` is not a key that is known here "

@@ -27,12 +27,6 @@ from tests.support.specs import (
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
-    monkeypatch.chdir(tmp_path)
-    return SpecFolder(tmp_path)
-
-
 def test_the_example_loads_and_shows_the_commented_keys_that_exist(folder: SpecFolder) -> None:
     shutil.copy(EXAMPLE, "segments.yaml")
     spec = folder.load(environ={"MICS_API_TOKEN": "t"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ from tests.support.specs import (
     with_destination,
     with_segment,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
-    monkeypatch.chdir(tmp_path)
-    return SpecFolder(tmp_path)
 
 
 def objects(schema: object) -> Iterator[dict[str, Any]]:

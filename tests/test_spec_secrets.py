@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import pytest
 
@@ -21,12 +20,6 @@ from tests.support.specs import (
 
 CANARY = "c4nary-S3cret"
 TOKEN = '"${MICS_API_TOKEN}"'
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
-    monkeypatch.chdir(tmp_path)
-    return SpecFolder(tmp_path)
 
 
 @pytest.mark.parametrize(

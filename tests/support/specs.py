@@ -93,3 +93,10 @@ class SpecFolder:
         """The one thing that is wrong with the spec, with its place and hint."""
         [problem] = self.problems(content, environ)
         return str(problem)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
+    """A folder for a spec, and the current one."""
+    monkeypatch.chdir(tmp_path)
+    return SpecFolder(tmp_path)
