@@ -21,6 +21,7 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     run = state.open_run()
     if run is None:
         return None
+    state.check_changes(run)
     started = applying.clock.monotonic()
     applying.progress.say(f"run {run.serial} was not finished: asking what became of it")
     with open_engine(state, PlanOptions()) as engine, payload_folder(state) as folder:

@@ -60,8 +60,8 @@ def carry_through(planned: Planned, state: State, applying: Applying) -> RunRepo
         with ThreadPoolExecutor(1) as beside:
             staged = beside.submit(_stage, state, engine, now_ms)
             files = write_parts(engine, plan.parts, folder, header)
-            staged.result()
-        run = _journal(planned, state, files, now_ms)
+            changes_seal = staged.result()
+        run = _journal(planned, state, files, now_ms, changes_seal)
         sending = sending_of(planned.spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
         parts = sending.send(files, judging) if files else ()
@@ -74,12 +74,14 @@ def carry_through(planned: Planned, state: State, applying: Applying) -> RunRepo
     )
 
 
-def _stage(state: State, engine: Engine, now_ms: int) -> None:
+def _stage(state: State, engine: Engine, now_ms: int) -> str:
     with engine.journal(now_ms) as changes:
-        state.stage_changes(changes)
+        return state.stage_changes(changes)
 
 
-def _journal(planned: Planned, state: State, files: tuple[PayloadFile, ...], now_ms: int) -> Run:
+def _journal(
+    planned: Planned, state: State, files: tuple[PayloadFile, ...], now_ms: int, changes_seal: str
+) -> Run:
     serial = state.identity.serial + 1
     run = Run(
         serial=serial,
@@ -88,6 +90,7 @@ def _journal(planned: Planned, state: State, files: tuple[PayloadFile, ...], now
         submitted_at_ms=now_ms,
         spec_sha256=planned.plan.spec_sha256,
         commands=planned.plan.totals.commands,
+        changes_seal=changes_seal,
         parts=tuple(
             PartRecord(f.part.number, f.part.step, f.part.first, f.part.last, f.part.size, f.sha256)
             for f in files

@@ -395,6 +395,35 @@ def test_a_flipped_bit_in_an_index_is_noticed_or_harmless(world: World) -> None:
     assert refused > 50
 
 
+@pytest.mark.parametrize("moment", ["before upload", "after upload"])
+def test_changes_of_an_open_run_that_are_not_those_that_were_written_are_not_recovered(
+    world: World, moment: str
+) -> None:
+    """They would be confirmed, or kept in doubt, under a name that was never sent."""
+    world.define("vip", "user_account_id", "total", rows=[(f"person-{n:04}", n) for n in range(40)])
+    assert apply_until_killed(world, moment)
+    good = world.state.read_bytes()
+    places = [at for n in range(40) for at in every_place(good, f"person-{n:04}".encode())]
+    assert len(places) == 40
+    for at in places[::7]:
+        bad = good[: at + 9] + b"_" + good[at + 10 :]
+        world.state.write_bytes(bad)
+        with pytest.raises(StateDamaged, match="the changes of the open run") as caught:
+            world.apply()
+        assert caught.value.hint
+        assert world.state.read_bytes() == bad
+    world.state.write_bytes(good)
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def every_place(content: bytes, text: bytes) -> Iterator[int]:
+    at = content.find(text)
+    while at >= 0:
+        yield at
+        at = content.find(text, at + 1)
+
+
 LEAF_OF_MEMBERS = 0x0A
 """The first byte of a page of a tree without row numbers: see SQLite's file format."""
 

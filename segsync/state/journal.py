@@ -44,8 +44,8 @@ def _insert_keyspaces(database: Database, keyspaces: Iterable[Keyspace]) -> None
 
 def _insert_run(database: Database, run: Run) -> None:
     database.execute(
-        "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, commands) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, commands, "
+        "changes_seal) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             run.serial,
             run.reference,
@@ -53,6 +53,7 @@ def _insert_run(database: Database, run: Run) -> None:
             run.submitted_at_ms,
             run.spec_sha256,
             run.commands,
+            run.changes_seal,
         ),
     )
     for part in run.parts:
@@ -75,16 +76,17 @@ def _insert_run(database: Database, run: Run) -> None:
 def read_runs(database: Database, clause: str) -> list[Run]:
     """The runs, with their parts, that a WHERE or ORDER BY clause of ours asks for."""
     rows = database.rows(
-        "SELECT serial, reference, status, submitted_at, spec_sha256, commands, "
+        "SELECT serial, reference, status, submitted_at, spec_sha256, commands, changes_seal, "
         "coalesce(import_id, ''), coalesce(closed_at, 0), confirmed, rejected, unknown, unsent "
         f"FROM runs {clause}"
     )
     return [
         Run(
-            serial, reference, RunStatus(status), submitted, spec, commands,
+            serial, reference, RunStatus(status), submitted, spec, commands, seal,
             _read_parts(database, serial), import_id or None, closed or None, *counts,
         )
-        for serial, reference, status, submitted, spec, commands, import_id, closed, *counts in rows
+        for serial, reference, status, submitted, spec, commands, seal, import_id, closed,
+        *counts in rows
     ]  # fmt: skip
 
 

@@ -106,6 +106,7 @@ class Run:
     submitted_at_ms: int
     spec_sha256: str
     commands: int
+    changes_seal: str
     parts: tuple[PartRecord, ...] = ()
     import_id: str | None = None
     closed_at_ms: int | None = None

@@ -80,6 +80,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             import_id TEXT,
             spec_sha256 TEXT NOT NULL,
             commands INTEGER NOT NULL,
+            changes_seal TEXT NOT NULL,
             confirmed INTEGER NOT NULL DEFAULT 0,
             rejected INTEGER NOT NULL DEFAULT 0,
             unknown INTEGER NOT NULL DEFAULT 0,

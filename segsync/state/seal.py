@@ -2,11 +2,13 @@
 
 The members have their digests, which the engine checks as it reads them. `records` covers what says
 whose members these are and what is under way; `backlog` what is pending, watched, or was rejected.
+The changes of a run have one of their own, made as they are staged.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from segsync.state.database import Database, damaged
@@ -18,7 +20,9 @@ _RECORDS = {
     "identity": "lineage serial datamart_id api_origin digest_probe",
     "segments": "id field value name digest reasserted_at last_run",
     "keyspaces": "id segment kind compartment_id",
-    "runs WHERE status = 'open'": "serial reference submitted_at import_id spec_sha256 commands",
+    "runs WHERE status = 'open'": (
+        "serial reference submitted_at import_id spec_sha256 commands changes_seal"
+    ),
     "parts WHERE run > (SELECT serial FROM identity)": (
         "run number step first_line last_line bytes sha256 status execution_id"
     ),
@@ -61,16 +65,58 @@ def _backlog(database: Database) -> str:
     ).hexdigest()
 
 
-def _hash_table(database: Database, table: str, columns: str) -> bytes:
+class RowsHash:
     """One hash for each column, so that it does not matter how the rows are cut into batches."""
-    names = columns.split()
-    digests = [hashlib.sha256() for _ in names]
-    sql = f"SELECT {', '.join(names)} FROM {table} ORDER BY 1, 2, 3"
+
+    def __init__(self) -> None:
+        self._columns: list[hashlib._Hash] = []
+
+    def passing(self, rows: pyarrow.RecordBatchReader) -> pyarrow.RecordBatchReader:
+        """The same rows, which are hashed as they are taken."""
+        import pyarrow
+
+        return pyarrow.RecordBatchReader.from_batches(rows.schema, self._each(rows))
+
+    def _each(self, rows: pyarrow.RecordBatchReader) -> Iterator[pyarrow.RecordBatch]:
+        for batch in rows:
+            self.add(batch)
+            yield batch
+
+    def add(self, batch: pyarrow.RecordBatch) -> None:
+        """The next rows."""
+        if not batch.num_rows:
+            return
+        self._columns = self._columns or [hashlib.sha256() for _ in batch.columns]
+        for digest, column in zip(self._columns, batch.columns, strict=True):
+            _hash_column(digest, column)
+
+    def digest(self) -> bytes:
+        """Of all rows so far."""
+        return b"".join(digest.digest() for digest in self._columns)
+
+
+def _hash_table(database: Database, table: str, columns: str) -> bytes:
+    hashed = RowsHash()
+    sql = f"SELECT {', '.join(columns.split())} FROM {table} ORDER BY 1, 2, 3"
     with database.stream(sql) as batches:
         for batch in batches:
-            for digest, column in zip(digests, batch.columns, strict=True):
-                _hash_column(digest, column)
-    return b"".join(digest.digest() for digest in digests)
+            hashed.add(batch)
+    return hashed.digest()
+
+
+def stage_changes(database: Database, changes: pyarrow.RecordBatchReader) -> str:
+    """Write the changes of a run that is about to begin; returns their checksum."""
+    hashed = RowsHash()
+    database.execute("DELETE FROM changes")
+    database.ingest("changes", hashed.passing(changes))
+    return hashlib.sha256(hashed.digest()).hexdigest()
+
+
+def check_changes(database: Database, seal: str) -> None:
+    """Raise StateDamaged unless the changes of the open run are those that were staged."""
+    columns = "line keyspace identifier change fingerprint expires_at digest"
+    if hashlib.sha256(_hash_table(database, "changes", columns)).hexdigest() != seal:
+        raise damaged(database.path, "the changes of the open run are not those that were written")
 
 
 def _hash_column(digest: hashlib._Hash, column: pyarrow.Array) -> None:

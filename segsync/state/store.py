@@ -20,7 +20,7 @@ from segsync.state.records import (
     Run,
     StateSegment,
 )
-from segsync.state.seal import write_seals
+from segsync.state.seal import check_changes, stage_changes, write_seals
 from segsync.state.watching import end_watch, say_again, watched_runs
 
 if TYPE_CHECKING:
@@ -258,13 +258,17 @@ class State:
         finally:
             reader.close()
 
-    def stage_changes(self, changes: pyarrow.RecordBatchReader) -> None:
+    def stage_changes(self, changes: pyarrow.RecordBatchReader) -> str:
         """Write the changes of a run that is about to begin; without the run they mean nothing.
 
-        They have the columns of the table of that name, in the order of its lines.
+        They have the columns of the table of that name, in the order of its lines. Returns their
+        checksum.
         """
-        self._database.execute("DELETE FROM changes")
-        self._database.ingest("changes", changes)
+        return stage_changes(self._database, changes)
+
+    def check_changes(self, run: Run) -> None:
+        """Raise StateDamaged unless the open run's changes are those that were staged."""
+        check_changes(self._database, run.changes_seal)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
