@@ -21,7 +21,7 @@ def status(
     from segsync.render.status_text import status_text
 
     session = session_of(context)
-    spec = session.load(file)
+    spec = session.load(file, connecting=False)
     with reading_state(spec) as state:
         found = read_status(spec, state, make_clock(now).now_ms(), exists=spec.state.exists())
     if format == "json":

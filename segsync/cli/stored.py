@@ -29,7 +29,7 @@ def show(context: typer.Context, file: options.File = None) -> None:
     from segsync.render.state_text import identity_text
 
     session = session_of(context)
-    spec = session.load(file)
+    spec = session.load(file, connecting=False)
     with reading_state(spec) as state:
         known, columns = spec.state.exists(), session.terminal.columns
         session.terminal.show(identity_text(state, str(spec.state), columns, exists=known))
@@ -47,7 +47,7 @@ def members(
     from segsync.render.state_text import members_text
 
     session = session_of(context)
-    spec = session.load(file)
+    spec = session.load(file, connecting=False)
     with reading_state(spec) as state:
         session.terminal.show(members_text(state, segment, limit, show_ids=show_ids))
 
@@ -63,7 +63,7 @@ def rejects(
     from segsync.render.state_text import rejects_text
 
     session = session_of(context)
-    spec = session.load(file)
+    spec = session.load(file, connecting=False)
     with reading_state(spec) as state:
         session.terminal.show(
             rejects_text(state, limit, session.terminal.columns, show_ids=show_ids)
@@ -82,7 +82,7 @@ def backup(
     from segsync.state import hold
 
     session = session_of(context)
-    spec = session.load(file)
+    spec = session.load(file, connecting=False)
     with hold(spec.state, "state backup"):
         serial = copy_state(spec.state, to)
     session.show(line(Span(printable(f"Copied serial {serial} to {to}."), Style.GOOD)))
