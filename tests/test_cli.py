@@ -41,7 +41,8 @@ def test_a_plan_shows_its_summary_first_and_its_verdict_last(store: Shop) -> Non
     done = store.run("plan").check(0)
     lines = done.out.splitlines()
     assert lines[0].startswith("Plan for datamart 1509 at 127.0.0.1:")
-    assert lines[2].split() == ["segment", "now", "after", "+", "~", "↻", "−", "unchanged"]
+    assert lines[2].startswith("! No apply is recorded in the state .segsync/state.db yet")
+    assert lines[6].split() == ["segment", "now", "after", "+", "~", "↻", "−", "unchanged"]
     assert words_of(done.out, "fans") == ["0", "10", "10", "–", "–", "–", "–"]
     assert lines[-2:] == [
         "Plan: 10 to add, 0 to update, 0 to renew, 0 to remove.",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from segsync.emulator import Upload
 from tests.support.canary import TOKEN
-from tests.support.cli import Shop, shop
+from tests.support.cli import Done, Shop, environment, shop
 
 
 @pytest.fixture
@@ -53,3 +57,55 @@ def test_a_query_is_not_judged_while_nobody_knows_its_database(store: Shop) -> N
     path.write_text(path.read_text().replace('"sqlite:///shop.db"', '"${SHOP_URL}"'))
     store.run("status").check(0)
     store.run("validate", SHOP_URL="mysql://localhost/shop").check(0)
+
+
+def test_an_apply_that_is_at_work_is_not_told_as_one_that_died(store: Shop) -> None:
+    told: dict[str, Done] = {}
+
+    def look(_upload: Upload) -> None:
+        told["status"] = store.process("status")
+        told["json"] = store.process("status", "--format", "json")
+        told["plan"] = store.process("plan")
+
+    store.run("apply", "--yes").check(0)
+    store.people(12)
+    store.emulator.on_upload(look)
+    store.run("apply", "--yes").check(0)
+    for text in (told["status"].out, told["json"].err, told["plan"].out):
+        assert "An apply is at work now, of " in " ".join(text.split())
+        assert "not finished" not in text
+    assert "Last run: 1 at " in told["status"].out
+    assert json.loads(told["json"].out)["open_run"]["serial"] == 2
+    assert "at work" not in store.run("status").out
+
+
+def test_an_apply_that_died_is_not_told_as_one_that_is_at_work(store: Shop) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "segsync", "apply", "--yes"],
+        cwd=store.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        store.emulator.on_upload(lambda _upload: process.kill())
+    assert (store.state.parent / "state.db.holder").exists()
+    for word in ("status", "plan"):
+        text = store.run(word).check(0).out
+        assert "is not finished" in text
+        assert "at work" not in text
+
+
+@pytest.mark.parametrize("format", ["text", "json", "markdown", "html"])
+def test_a_plan_without_a_state_says_why_everybody_is_new(store: Shop, format: str) -> None:
+    done = store.run("plan", "--format", format).check(0)
+    told = " ".join(f"{done.out if format != 'json' else ''} {done.err}".split())
+    assert "No apply is recorded in the state .segsync/state.db yet" in told
+    assert "every member counts as new" in told
+    store.run("apply", "--yes").check(0)
+    done = store.run("plan", "--format", format).check(0)
+    assert "counts as new" not in done.out + done.err
+
+
+def test_who_is_asked_before_a_first_apply_is_told_that_there_is_no_state(store: Shop) -> None:
+    done = store.run("apply", "--yes", "--format", "json").check(0)
+    assert "restore it from its backup" in " ".join(done.err.split())

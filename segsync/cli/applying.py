@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import PlanOptions
+    from segsync.render.outline import Surroundings
     from segsync.render.progress import Shown
     from segsync.report import Exit, Report
     from segsync.runs import Applying
@@ -128,7 +129,7 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
         applying = Applying(
             destination=destination,
             clock=clock,
-            confirm=_confirm(session, request, progress),
+            confirm=_confirm(session, spec, request, progress),
             progress=progress,
             timing=Timing(),
             assume_finished=request.assume_finished,
@@ -144,12 +145,17 @@ def _carry_out(spec: Spec, state: State, request: Request, applying: Applying) -
     return reconcile.apply_saved(spec, state, request.plan_file, request.chosen, applying)
 
 
-def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[Plan], bool]:
+def _confirm(
+    session: Session, spec: Spec, request: Request, progress: Shown
+) -> Callable[[Plan], bool]:
     """Shows the plan, and asks where that was not declined."""
+    from segsync.render.outline import Surroundings
+
+    around = Surroundings(str(spec.state))
 
     def confirm(plan: Plan) -> bool:
         progress.close()
-        _show_before(session, plan, request)
+        _show_before(session, plan, around, request)
         if request.yes or not plan.changes_something:
             return True
         answer = session.terminal.ask("\nSend these commands? Only `yes` is taken as one: ")
@@ -158,15 +164,16 @@ def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[P
     return confirm
 
 
-def _show_before(session: Session, plan: Plan, request: Request) -> None:
+def _show_before(session: Session, plan: Plan, around: Surroundings, request: Request) -> None:
     """The plan, where the one who is asked sees it; standard output may be a file or JSON."""
     terminal = session.terminal
     if request.format == "text" and (request.yes or is_terminal(terminal.out)):
-        show_plan(session, plan, "text", show_ids=request.show_ids)
+        show_plan(session, plan, around, "text", show_ids=request.show_ids)
         return
     from segsync.render.plan_text import plan_text
 
-    terminal.tell(plan_text(plan, columns=terminal.message_columns, show_ids=request.show_ids))
+    columns = terminal.message_columns
+    terminal.tell(plan_text(plan, around, columns=columns, show_ids=request.show_ids))
 
 
 def _finish(session: Session, report: Report, request: Request) -> Exit:

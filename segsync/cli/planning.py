@@ -16,8 +16,10 @@ from segsync.render.printable import printable
 
 if TYPE_CHECKING:
     from segsync.clock import SystemClock
+    from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import Planned, PlanOptions
+    from segsync.render.outline import Surroundings
     from segsync.report import Exit
 
 
@@ -61,7 +63,8 @@ def plan(
         with reconcile.plan(spec, chosen, clock, progress) as planned:
             progress.close()
             save(session, planned, out, commands)
-            show_plan(session, planned.plan, format, show_ids=show_ids)
+            around = surroundings(spec)
+            show_plan(session, planned.plan, around, format, show_ids=show_ids)
     finally:
         progress.close()
     raise typer.Exit(plan_exit(planned.plan, detailed=detailed_exitcode))
@@ -123,18 +126,33 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
             session.terminal.tell([line(printable(f"wrote {path}"))])
 
 
-def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_ids: bool) -> None:
-    """Print a plan on standard output; of a document the last lines on standard error, too."""
+def surroundings(spec: Spec) -> Surroundings:
+    """What to tell beside a plan for which this process does not hold the lock."""
+    from segsync.render.outline import Surroundings
+    from segsync.state import apply_at_work
+
+    return Surroundings(str(spec.state), apply_at_work(spec.state))
+
+
+def show_plan(
+    session: Session,
+    plan: Plan,
+    around: Surroundings,
+    format: options.PlanFormat,
+    *,
+    show_ids: bool,
+) -> None:
+    """Print a plan on standard output; of a document notes and end on standard error, too."""
     terminal = session.terminal
     if format != "text":
         from segsync.render.plan_text import verdict_text
 
-        terminal.tell(verdict_text(plan, columns=terminal.message_columns))
+        terminal.tell(verdict_text(plan, around, columns=terminal.message_columns))
     match format:
         case "text":
             from segsync.render.plan_text import plan_text
 
-            terminal.show(plan_text(plan, columns=terminal.columns, show_ids=show_ids))
+            terminal.show(plan_text(plan, around, columns=terminal.columns, show_ids=show_ids))
         case "json":
             from segsync.render.plan_json import plan_json
 
@@ -142,11 +160,11 @@ def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_
         case "markdown":
             from segsync.render.markdown import plan_markdown
 
-            terminal.write(plan_markdown(plan, show_ids=show_ids))
+            terminal.write(plan_markdown(plan, around, show_ids=show_ids))
         case "html":
             from segsync.render.html import plan_html
 
-            terminal.write(plan_html(plan, show_ids=show_ids))
+            terminal.write(plan_html(plan, around, show_ids=show_ids))
 
 
 def plan_exit(plan: Plan, *, detailed: bool) -> Exit:

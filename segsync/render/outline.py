@@ -5,6 +5,7 @@ Every text in an outline is printable, and every identifier masked unless they w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
@@ -15,6 +16,14 @@ from segsync.render.printable import printable
 CHANGES = (("+", "add"), ("~", "update"), ("↻", "renew"), ("−", "remove"))
 MOST_IDLE = 20
 """With more segments without a change than this, the summary counts them instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan does not know: its state's path, and whose apply is at work on that now."""
+
+    state: str
+    at_work: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +70,13 @@ class Outline:
     quiet: bool
 
 
-def outline(plan: Plan, *, show_ids: bool) -> Outline:
+def outline(plan: Plan, around: Surroundings, *, show_ids: bool) -> Outline:
     """The content of a plan's presentation."""
     troubled = [s for s in plan.segments if s.status is not SegmentStatus.OK]
     details = [_detail(s, show_ids) for s in plan.segments if s.status is SegmentStatus.OK]
     return Outline(
         title=_title(plan),
-        notes=_notes(plan),
+        notes=tuple(map(printable, _notes(plan, around))),
         rows=_rows(plan),
         total=(*_changes(plan.totals), plan.totals.unchanged),
         details=tuple(detail for detail in details if detail.facts or detail.examples),
@@ -94,16 +103,25 @@ def _title(plan: Plan) -> str:
     return printable(f"Plan for {where}, state serial {plan.serial}")
 
 
-def _notes(plan: Plan) -> tuple[str, ...]:
-    notes = []
-    if plan.open_run:
-        notes.append(
-            f"Run {printable(plan.open_run)} is not finished: what became of its commands is not "
-            "known yet. `segsync apply` finds that out first, and says again what is in doubt."
+def _notes(plan: Plan, around: Surroundings) -> Iterator[str]:
+    if around.at_work:
+        yield (
+            f"An apply is at work now, of {around.at_work}. What it does is not in this plan yet: "
+            "plan again when it has ended."
+        )
+    elif plan.open_run:
+        yield (
+            f"Run {plan.open_run} is not finished: what became of its commands is not known yet. "
+            "`segsync apply` finds that out first, and says again what is in doubt."
+        )
+    elif not plan.serial:
+        yield (
+            f"No apply is recorded in the state {around.state} yet, so every member counts as new. "
+            "That is right for the first apply. If there was a state before, restore it from its "
+            "backup first: without it, those who have left a query since are not removed."
         )
     if plan.partial:
-        notes.append("This plan is partial: --target or --exclude leaves segments out.")
-    return tuple(notes)
+        yield "This plan is partial: --target or --exclude leaves segments out."
 
 
 def _changes(counts: Counts) -> tuple[int, int, int, int]:
