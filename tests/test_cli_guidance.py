@@ -109,3 +109,23 @@ def test_a_plan_without_a_state_says_why_everybody_is_new(store: Shop, format: s
 def test_who_is_asked_before_a_first_apply_is_told_that_there_is_no_state(store: Shop) -> None:
     done = store.run("apply", "--yes", "--format", "json").check(0)
     assert "restore it from its backup" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("words", [("--now", "2027-02-01"), ()], ids=["earlier", "none"])
+def test_a_rehearsal_does_not_go_back_in_time(store: Shop, words: tuple[str, ...]) -> None:
+    store.run("apply", "--yes", "--now", "2090-01-01").check(0)
+    store.people(12)
+    done = store.run("apply", "--yes", *words).check(1)
+    assert "before the last one, which was at 2090-01-01T00:00:00Z" in " ".join(done.err.split())
+    assert f"{store.url}/_emulator/clock" in done.err
+    store.run("apply", "--yes", "--now", "2090-01-01T00:00:00").check(0)
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "apply"])
+@pytest.mark.parametrize("time", ["9999-12-31", "0001-01-01", "1969-12-31T23:59:59", "3000-01-01"])
+def test_a_time_in_which_no_expiry_can_be_counted_is_refused(
+    store: Shop, command: str, time: str
+) -> None:
+    words = ("--yes",) if command == "apply" else ()
+    done = store.run(command, "--now", time, *words).check(1)
+    assert "not between 2000 and 3000" in done.err

@@ -83,20 +83,35 @@ def apply(
         )
     clock = make_clock(now)
     spec = session.load(file)
-    if now is not None:
-        _check_rehearsal(spec)
+    if now is not None and not _is_rehearsal(spec):
+        raise UsageError(
+            "--now is for rehearsals on the emulator: api_url must be on this machine",
+            hint="`segsync emulator` starts one; `segsync plan --now` works everywhere",
+        )
     report = _apply(session, spec, request, clock)
     raise typer.Exit(_finish(session, report, request))
 
 
-def _check_rehearsal(spec: Spec) -> None:
-    """Another time than now would put wrong expiries into a real state."""
+def _is_rehearsal(spec: Spec) -> bool:
+    """Whether this is an emulator: another time than now would put wrong expiries elsewhere."""
     from urllib.parse import urlsplit
 
-    if urlsplit(spec.destination.api_url).hostname not in ("127.0.0.1", "localhost", "::1"):
+    return urlsplit(spec.destination.api_url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _check_order(spec: Spec, state: State, now_ms: int) -> None:
+    """Raise UsageError in a rehearsal that goes back in time: its expiries would make no sense."""
+    from segsync.model import MINUTE_MS
+    from segsync.render.figures import iso_moment
+
+    last = state.last_runs(1)
+    if last and last[0].submitted_at_ms > now_ms + MINUTE_MS and _is_rehearsal(spec):
         raise UsageError(
-            "--now is for rehearsals on the emulator: api_url must be on this machine",
-            hint="`segsync emulator` starts one; `segsync plan --now` works everywhere",
+            f"this apply would be at {iso_moment(now_ms)}, before the last one, which was at "
+            f"{iso_moment(last[0].submitted_at_ms)}",
+            hint="give --now a later time: that of the emulator's clock is at "
+            f"{spec.destination.api_url}/_emulator/clock; or begin anew: stop the emulator, and "
+            f"move {spec.state} away",
         )
 
 
@@ -126,6 +141,7 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
             notify=progress.say,
         ) as destination,
     ):
+        _check_order(spec, state, clock.now_ms())
         applying = Applying(
             destination=destination,
             clock=clock,

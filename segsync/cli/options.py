@@ -14,6 +14,8 @@ from segsync.errors import UsageError
 Format = Literal["text", "json"]
 PlanFormat = Literal["text", "json", "markdown", "html"]
 MOST_PARALLEL = 64
+FIRST_YEAR, LAST_YEAR = 2000, 3000
+"""Of --now: an expiration of up to a hundred years is added to it."""
 _MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 File = Annotated[
@@ -81,11 +83,13 @@ def check_memory_limit(text: str) -> str:
 
 def moment_ms(text: str) -> int:
     """ISO 8601 text as epoch milliseconds; without a zone it is UTC. Raises UsageError."""
+    hint = "write it like 2026-11-24T08:00:00Z"
     try:
         moment = datetime.fromisoformat(text.strip())
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(aware.timestamp() * 1000)
+        found = int(aware.timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"--now {text}: not a time", hint="write it like 2026-11-24T08:00:00Z"
-        ) from None
+        raise UsageError(f"--now {text}: not a time", hint=hint) from None
+    if not FIRST_YEAR <= aware.year < LAST_YEAR:
+        raise UsageError(f"--now {text}: not between {FIRST_YEAR} and {LAST_YEAR}", hint=hint)
+    return found
