@@ -188,6 +188,17 @@ def test_serve_says_what_goes_into_a_spec() -> None:
         assert "export MICS_API_TOKEN=emulator-token" in said
 
 
+def test_serve_says_which_now_segsync_needs_where_its_clock_was_moved(tmp_path: Path) -> None:
+    data = tmp_path / "emulator.db"
+    with serving(str(data)) as (_process, client, said):
+        assert "the --now that it answers" in said
+        assert "Its clock was moved" not in said
+        client.post("/_emulator/clock/advance", {"days": 16})
+    with serving(str(data)) as (_process, client, said):
+        now = client.get("/_emulator/clock").json()["now"]
+        assert f"Its clock was moved: plan, apply and status need --now {now[:10]}" in said
+
+
 def test_a_taken_port_is_an_error_with_a_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
