@@ -129,3 +129,30 @@ def test_a_time_in_which_no_expiry_can_be_counted_is_refused(
     words = ("--yes",) if command == "apply" else ()
     done = store.run(command, "--now", time, *words).check(1)
     assert "not between 2000 and 3000" in done.err
+
+
+def test_a_parameter_without_a_value_is_told_at_once_where_it_can_be_nothing_else(
+    store: Shop,
+) -> None:
+    store.spec(
+        "  fans:\n    query: SELECT name AS user_account_id FROM people WHERE score > :low\n"
+        "  both:\n"
+        "    query: SELECT name AS user_account_id FROM people WHERE score > :low AND name <> :a\n"
+        "    params: {a: x}"
+    )
+    done = store.run("validate").check(1)
+    assert "segments.yaml:10:12: no value is given for :low in the query" in done.err
+    assert "segments.yaml:12:12: no value is given for :low in the query" in done.err
+    assert "hint: Give the segment `params: {low: …}`." in done.err
+    assert "2 problems" in done.err
+
+
+def test_a_database_that_cannot_be_reached_is_told_with_the_variable_of_its_url(
+    store: Shop,
+) -> None:
+    path = store.folder / "segments.yaml"
+    path.write_text(path.read_text().replace("sqlite:///shop.db", "${SHOP_URL}"))
+    done = store.run("plan", SHOP_URL="mysql://me@127.0.0.1:1/shop").check(1)
+    told = " ".join(done.out.split())
+    assert "Is the database at 127.0.0.1:1 running" in told
+    assert "That stands at segments.yaml:6:17 (${SHOP_URL})." in told

@@ -74,6 +74,12 @@ class Connections:
         usable = {name: self._source(name, node) for name in node.entries}
         return {name: Secret(url) for name, url in usable.items() if url is not None}
 
+    def source_places(self) -> dict[str, str]:
+        """Where the URL of each source stands, and the variables in it."""
+        node = self._main.root.get("sources")
+        entries = node.entries if isinstance(node, MapNode) else {}
+        return {name: _described(entry.value) for name, entry in entries.items()}
+
     def state(self) -> Path:
         """The path of the state file.
 
@@ -187,6 +193,11 @@ def _parts(node: Node | None) -> Template:
         return template(node.text) if isinstance(node, ScalarNode) else ()
     except Wrong:
         return ()
+
+
+def _described(node: Node) -> str:
+    names = [f"${{{part.name}}}" for part in _parts(node) if isinstance(part, Reference)]
+    return f"{node.place} ({', '.join(names)})" if names else str(node.place)
 
 
 def _is_one_variable(node: ScalarNode) -> bool:

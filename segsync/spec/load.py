@@ -62,6 +62,7 @@ def load(path: Path, environ: Mapping[str, str], *, connecting: bool) -> Spec:
         segments=segments,
         removed=removed,
         sha256=digest(destination, tuple(sources), segments, removed),
+        source_places=connections.source_places(),
     )
 
 
