@@ -156,3 +156,47 @@ def test_a_database_that_cannot_be_reached_is_told_with_the_variable_of_its_url(
     told = " ".join(done.out.split())
     assert "Is the database at 127.0.0.1:1 running" in told
     assert "That stands at segments.yaml:6:17 (${SHOP_URL})." in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("init", "-f", "missing/new.yaml"),
+        ("plan", "--out", "missing/plan"),
+        ("plan", "--commands", "missing/commands"),
+        ("state", "backup", "missing/copy.db"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_that_is_missing_is_told_before_any_work(
+    store: Shop, words: tuple[str, ...]
+) -> None:
+    store.run("apply", "--yes").check(0)
+    done = store.run(*words).check(1)
+    assert "there is no folder missing" in done.err
+    assert "mkdir -p missing" in done.err
+    assert "read fans" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("init", "-f", "-"), ("plan", "--out", "-"), ("plan", "--commands", "-")],
+    ids=lambda words: words[1],
+)
+def test_a_dash_is_no_file(store: Shop, words: tuple[str, ...]) -> None:
+    assert "- is not a file" in store.run(*words).check(1).err
+    assert not (store.folder / "-").exists()
+
+
+def test_a_query_file_that_is_missing_is_told_with_those_that_there_are(store: Shop) -> None:
+    (store.folder / "sql").mkdir()
+    (store.folder / "sql" / "newsletter_readers.sql").write_text("SELECT 1")
+    (store.folder / "sql" / "notes.txt").write_text("")
+    for name, hint in (
+        ("sql/fans.sql", "known: `newsletter_readers.sql`"),
+        ("sql/newsletter_reader.sql", "did you mean `newsletter_readers.sql`?"),
+        ("sql/fans.txt.old", "the path is relative to the file that it stands in"),
+        ("queries/fans.sql", "there is no folder queries"),
+    ):
+        store.spec(f"  fans: {{query_file: {name}}}")
+        assert f"hint: {hint}" in store.run("validate").check(1).err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from segsync.cli import options
+from segsync.cli.files import check_folder
 from segsync.cli.session import session_of
 from segsync.errors import UsageError
 from segsync.render import figures
@@ -24,6 +25,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     """Write a first spec, with comments. An existing file is never overwritten."""
     session = session_of(context)
     path = session.path(file)
+    check_folder(path)
     text = STARTER.read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as stream:
@@ -31,7 +33,8 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except FileExistsError:
         raise UsageError(f"{path} exists", hint="name another file with -f") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        hint = "name another file with -f"
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
     session.show(
         line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
