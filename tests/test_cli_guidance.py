@@ -12,7 +12,7 @@ import pytest
 
 from segsync.emulator import Upload
 from tests.support.canary import TOKEN
-from tests.support.cli import Done, Shop, environment, shop
+from tests.support.cli import FANS, Done, Shop, environment, shop
 
 
 @pytest.fixture
@@ -200,3 +200,24 @@ def test_a_query_file_that_is_missing_is_told_with_those_that_there_are(store: S
     ):
         store.spec(f"  fans: {{query_file: {name}}}")
         assert f"hint: {hint}" in store.run("validate").check(1).err
+
+
+def test_a_typo_under_removed_is_told_and_an_old_entry_is_not(store: Shop) -> None:
+    store.spec(FANS.replace("fans", "spring_campaign"))
+    store.run("apply", "--yes").check(0)
+    store.spec(FANS, removed="{spring_campain: delete, some_older_one: delete}")
+    told = " ".join(store.run("plan").check(0).out.split())
+    assert "segments.yaml:10:11: the state has no segment 'spring_campain' to remove" in told
+    assert "did you mean 'spring_campaign'?" in told
+    assert "some_older_one" not in told
+    store.spec(FANS, removed="{spring_campaign: delete}")
+    assert "did you mean" not in store.run("plan").check(0).out
+
+
+def test_what_a_limit_leaves_out_is_counted(store: Shop) -> None:
+    people = [store.emulator.account(f"person-{number:05}") for number in range(3)]
+    store.emulator.reject(people, reason="too young")
+    store.run("apply", "--yes").check(4)
+    assert "… 2 more: --limit N" in store.run("state", "rejects", "--limit", "1").check(0).out
+    assert "more:" not in store.run("state", "rejects", "--limit", "3").check(0).out
+    assert "… 6 more: --limit N" in store.run("state", "members", "fans", "--limit", "1").out

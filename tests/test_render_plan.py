@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from segsync.model import RemovedSegment
 from segsync.plan import Plan, SegmentStatus
 from segsync.render.html import plan_html
 from segsync.render.lines import plain
 from segsync.render.markdown import LONGEST, plan_markdown
-from segsync.render.outline import Surroundings
+from segsync.render.notes import Surroundings
 from segsync.render.plan_json import plan_json
 from segsync.render.plan_text import plan_text
 from segsync.render.printable import width
@@ -30,7 +31,7 @@ HUGE = {
 LONG_NAME = "customers_of_the_north_" * 4 + "end"
 HOSTILE = "<script>alert(1)</script>|`\x1b[2J\u202e@team"
 AROUND = Surroundings(".segsync/state.db")
-HOSTILE_AROUND = Surroundings(HOSTILE, HOSTILE)
+HOSTILE_AROUND = Surroundings(HOSTILE, HOSTILE, (RemovedSegment(f"{HOSTILE}s", "keep", HOSTILE),))
 
 
 def text_of(shown: Plan, columns: int = 80) -> str:

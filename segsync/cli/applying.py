@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import PlanOptions
-    from segsync.render.outline import Surroundings
+    from segsync.render.notes import Surroundings
     from segsync.render.progress import Shown
     from segsync.report import Exit, Report
     from segsync.runs import Applying
@@ -165,9 +165,9 @@ def _confirm(
     session: Session, spec: Spec, request: Request, progress: Shown
 ) -> Callable[[Plan], bool]:
     """Shows the plan, and asks where that was not declined."""
-    from segsync.render.outline import Surroundings
+    from segsync.render.notes import Surroundings
 
-    around = Surroundings(str(spec.state))
+    around = Surroundings.of(spec)
 
     def confirm(plan: Plan) -> bool:
         progress.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import Planned, PlanOptions
-    from segsync.render.outline import Surroundings
+    from segsync.render.notes import Surroundings
     from segsync.report import Exit
 
 
@@ -128,10 +128,10 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
 
 def surroundings(spec: Spec) -> Surroundings:
     """What to tell beside a plan for which this process does not hold the lock."""
-    from segsync.render.outline import Surroundings
+    from segsync.render.notes import Surroundings
     from segsync.state import apply_at_work
 
-    return Surroundings(str(spec.state), apply_at_work(spec.state))
+    return Surroundings.of(spec, apply_at_work(spec.state))
 
 
 def show_plan(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from segsync.plan import Plan
 from segsync.render.escaping import as_html
 from segsync.render.explain import Examples, Trouble
-from segsync.render.outline import CHANGES, Detail, Outline, Row, Surroundings, outline
+from segsync.render.notes import Surroundings
+from segsync.render.outline import CHANGES, Detail, Outline, Row, outline
 
 _STYLE = """
 :root { color-scheme: light dark; }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from segsync.plan import Plan
 from segsync.render.escaping import markdown_code, markdown_prose
 from segsync.render.explain import Examples, Trouble
-from segsync.render.outline import CHANGES, Detail, Outline, Row, Surroundings, outline
+from segsync.render.notes import Surroundings
+from segsync.render.outline import CHANGES, Detail, Outline, Row, outline
 
 LONGEST = 60_000
 """Characters; GitHub refuses a comment of more than 65,536."""

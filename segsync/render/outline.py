@@ -5,25 +5,17 @@ Every text in an outline is printable, and every identifier masked unless they w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.render import figures
 from segsync.render.explain import Examples, Trouble, examples, facts, trouble
+from segsync.render.notes import Surroundings, notes
 from segsync.render.printable import printable
 
 CHANGES = (("+", "add"), ("~", "update"), ("↻", "renew"), ("−", "remove"))
 MOST_IDLE = 20
 """With more segments without a change than this, the summary counts them instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a plan does not know: its state's path, and whose apply is at work on that now."""
-
-    state: str
-    at_work: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +68,7 @@ def outline(plan: Plan, around: Surroundings, *, show_ids: bool) -> Outline:
     details = [_detail(s, show_ids) for s in plan.segments if s.status is SegmentStatus.OK]
     return Outline(
         title=_title(plan),
-        notes=tuple(map(printable, _notes(plan, around))),
+        notes=tuple(map(printable, notes(plan, around))),
         rows=_rows(plan),
         total=(*_changes(plan.totals), plan.totals.unchanged),
         details=tuple(detail for detail in details if detail.facts or detail.examples),
@@ -101,27 +93,6 @@ def _gravity(segment: SegmentPlan) -> int:
 def _title(plan: Plan) -> str:
     where = f"datamart {plan.datamart_id} at {plan.api_origin.partition('://')[2]}"
     return printable(f"Plan for {where}, state serial {plan.serial}")
-
-
-def _notes(plan: Plan, around: Surroundings) -> Iterator[str]:
-    if around.at_work:
-        yield (
-            f"An apply is at work now, of {around.at_work}. What it does is not in this plan yet: "
-            "plan again when it has ended."
-        )
-    elif plan.open_run:
-        yield (
-            f"Run {plan.open_run} is not finished: what became of its commands is not known yet. "
-            "`segsync apply` finds that out first, and says again what is in doubt."
-        )
-    elif not plan.serial:
-        yield (
-            f"No apply is recorded in the state {around.state} yet, so every member counts as new. "
-            "That is right for the first apply. If there was a state before, restore it from its "
-            "backup first: without it, those who have left a query since are not removed."
-        )
-    if plan.partial:
-        yield "This plan is partial: --target or --exclude leaves segments out."
 
 
 def _changes(counts: Counts) -> tuple[int, int, int, int]:

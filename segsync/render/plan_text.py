@@ -5,7 +5,8 @@ from __future__ import annotations
 from segsync.plan import Plan, SegmentStatus
 from segsync.render.explain import Examples, Trouble
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
-from segsync.render.outline import Detail, Outline, Surroundings, outline
+from segsync.render.notes import Surroundings
+from segsync.render.outline import Detail, Outline, outline
 from segsync.render.plan_table import table
 
 SYMBOL_STYLES = {
