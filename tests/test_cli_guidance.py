@@ -221,3 +221,7 @@ def test_what_a_limit_leaves_out_is_counted(store: Shop) -> None:
     assert "… 2 more: --limit N" in store.run("state", "rejects", "--limit", "1").check(0).out
     assert "more:" not in store.run("state", "rejects", "--limit", "3").check(0).out
     assert "… 6 more: --limit N" in store.run("state", "members", "fans", "--limit", "1").out
+
+
+def test_an_emulator_of_a_datamart_that_no_spec_can_name_is_refused(store: Shop) -> None:
+    assert "not an id" in store.run("emulator", "--datamart", "abc").check(1).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -119,6 +120,8 @@ def emulator(
     from segsync.emulator.serve import serve
 
     session = session_of(context)
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", datamart):
+        raise UsageError(f"--datamart {datamart}: not an id", hint="ids are digits, like 1509")
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)
     chosen = ServeOptions(
         port=port,
