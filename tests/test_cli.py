@@ -19,6 +19,7 @@ from segsync.spec import json_schema, load_spec
 from segsync.state import hold
 from tests.support.canary import PASSWORDS, TOKEN, secrets_in
 from tests.support.cli import FANS, PATIENCE, Shop, environment, shop, words_of
+from tests.support.processes import started
 
 BIG_NAME = "those_who_bought_something_in_every_quarter_since_the_beginning_of_last_year"
 
@@ -355,15 +356,15 @@ def test_status_warns_of_members_that_have_lapsed(store: Shop) -> None:
 
 def leave_a_run_open(store: Shop) -> None:
     """Kill an apply when the platform has its payload."""
-    process = subprocess.Popen(
+    with started(
         [sys.executable, "-m", "segsync", "apply", "--yes"],
         cwd=store.folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )
-    store.emulator.on_upload(lambda _upload: process.kill())
-    assert process.wait(PATIENCE) == -signal.SIGKILL
+    ) as process:
+        store.emulator.on_upload(lambda _upload: process.kill())
+        assert process.wait(PATIENCE) == -signal.SIGKILL
     store.emulator.on_upload(lambda _upload: None)
 
 

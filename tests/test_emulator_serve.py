@@ -31,6 +31,7 @@ from tests.support.api_client import (
     ndjson,
     update,
 )
+from tests.support.processes import started
 
 SERVE = """
 import sys
@@ -158,7 +159,7 @@ def test_the_data_file_can_be_read_with_a_shell(tmp_path: Path) -> None:
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ApiClient, str]]:
     """`serve` in a process of its own that listens; with what it said."""
     command = [sys.executable, "-c", SERVE, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
         said = ""
         for line in process.stdout or ():
             said += line
@@ -167,7 +168,6 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ApiClient,
         url = re.search(r"listens on (\S+)", said)
         assert url, said
         yield process, ApiClient(url[1]), said
-        process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
