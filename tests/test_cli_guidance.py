@@ -12,7 +12,8 @@ import pytest
 
 from segsync.emulator import Upload
 from tests.support.canary import TOKEN
-from tests.support.cli import FANS, Done, Shop, environment, shop
+from tests.support.cli import FANS, PATIENCE, Done, Shop, environment, shop
+from tests.support.processes import started
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_an_apply_that_is_at_work_is_not_told_as_one_that_died(store: Shop) -> N
 
 
 def test_an_apply_that_died_is_not_told_as_one_that_is_at_work(store: Shop) -> None:
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-m", "segsync", "apply", "--yes"],
         cwd=store.folder,
         env=environment(),
@@ -88,6 +89,7 @@ def test_an_apply_that_died_is_not_told_as_one_that_is_at_work(store: Shop) -> N
         stderr=subprocess.DEVNULL,
     ) as process:
         store.emulator.on_upload(lambda _upload: process.kill())
+        process.wait(PATIENCE)
     assert (store.state.parent / "state.db.holder").exists()
     for word in ("status", "plan"):
         text = store.run(word).check(0).out
@@ -225,3 +227,23 @@ def test_what_a_limit_leaves_out_is_counted(store: Shop) -> None:
 
 def test_an_emulator_of_a_datamart_that_no_spec_can_name_is_refused(store: Shop) -> None:
     assert "not an id" in store.run("emulator", "--datamart", "abc").check(1).err
+
+
+@pytest.mark.parametrize("name", ["shop.db", ".segsync/state.db", "segments.yaml"])
+def test_an_emulator_leaves_a_file_alone_that_is_not_its_own(store: Shop, name: str) -> None:
+    store.run("apply", "--yes").check(0)
+    before = (store.folder / name).read_bytes()
+    done = store.run("emulator", "--port", "0", "--data", name).check(1)
+    assert "hint: name another file" in done.err
+    assert (store.folder / name).read_bytes() == before
+    assert not (store.folder / f"{name}.files").exists()
+
+
+def test_a_key_without_a_certificate_is_not_passed_over(store: Shop) -> None:
+    assert "--certificate" in store.run("emulator", "--key", "key.pem").check(1).err
+
+
+@pytest.mark.parametrize("size", ["1KB", "15.9MB", "0GB"])
+def test_memory_in_which_nothing_can_begin_is_refused(store: Shop, size: str) -> None:
+    assert "too little" in store.run("plan", "--memory-limit", size).check(1).err
+    store.run("plan", "--memory-limit", "16MB").check(0)

@@ -122,6 +122,8 @@ def emulator(
     session = session_of(context)
     if not re.fullmatch("0|[1-9][0-9]{0,18}", datamart):
         raise UsageError(f"--datamart {datamart}: not an id", hint="ids are digits, like 1509")
+    if key and not certificate:
+        raise UsageError("--key is given without a certificate", hint="add --certificate PATH")
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)
     chosen = ServeOptions(
         port=port,
@@ -143,7 +145,8 @@ def _behaviour(words: list[str], *, strict: bool) -> Behaviour:
     try:
         return with_words(Behaviour(create_segments=not strict), words)
     except WrongOption as error:
-        raise UsageError(f"--set {error}") from None
+        hint = "the README lists the switches that answer open questions"
+        raise UsageError(f"--set {error}", hint=hint) from None
 
 
 def demo(
