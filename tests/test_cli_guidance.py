@@ -247,3 +247,33 @@ def test_a_key_without_a_certificate_is_not_passed_over(store: Shop) -> None:
 def test_memory_in_which_nothing_can_begin_is_refused(store: Shop, size: str) -> None:
     assert "too little" in store.run("plan", "--memory-limit", size).check(1).err
     store.run("plan", "--memory-limit", "16MB").check(0)
+
+
+def test_options_that_leave_no_segment_are_no_plan_without_changes(store: Shop) -> None:
+    done = store.run("plan", "--target", "fans", "--exclude", "fans").check(1)
+    assert "--target and --exclude leave no segment" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [("members", "fans"), ("rejects",), ("backup", "copy.db")], ids=lambda words: words[0]
+)
+def test_who_looks_into_a_state_that_is_not_there_is_told_so(
+    store: Shop, words: tuple[str, ...]
+) -> None:
+    done = store.run("state", *words).check(1)
+    assert "there is no state at .segsync/state.db yet" in done.err
+    assert not store.state.parent.exists()
+
+
+def test_a_database_that_is_no_state_is_not_told_as_a_damaged_page(store: Shop) -> None:
+    path = store.folder / "segments.yaml"
+    path.write_text(f"state: shop.db\n{path.read_text()}")
+    (store.folder / "shop.db").chmod(0o600)
+    done = store.run("status").check(1)
+    assert "it is a SQLite file, but not a state of segsync" in " ".join(done.err.split())
+
+
+def test_a_run_of_a_moved_clock_is_not_told_as_just_now(store: Shop) -> None:
+    store.run("apply", "--yes", "--now", "2090-01-01").check(0)
+    assert "just now" not in store.run("status").check(0).out
+    assert "days ahead" in store.run("status").check(0).out

@@ -109,8 +109,6 @@ def copy_state(state: Path, to: Path) -> int:
     """
     from segsync.state import open_state
 
-    if not state.exists():
-        raise UsageError(f"there is no state at {state} yet", hint="the first apply makes it")
     if os.path.lexists(to):
         raise _exists(to)
     check_folder(to)

@@ -35,7 +35,11 @@ def plan(
     ] = None,
     commands: Annotated[
         Path | None,
-        typer.Option("--commands", metavar="PATH", help="Write what would be sent, byte for byte."),
+        typer.Option(
+            "--commands",
+            metavar="PATH",
+            help="Write what would be sent, byte for byte; PATH.1, PATH.2 … where it is in parts.",
+        ),
     ] = None,
     format: Annotated[
         options.PlanFormat, typer.Option("--format", help="How it is shown, on standard output.")
@@ -49,7 +53,11 @@ def plan(
     memory_limit: options.MemoryLimit = "1GB",
     now: options.Now = None,
 ) -> None:
-    """Show who would join and leave which segment, and why. Writes nothing anywhere."""
+    """Show who would join and leave which segment, and why. Writes nothing anywhere.
+
+    Exit status: 0 done, 1 error, 2 there are changes (with --detailed-exitcode), 3 a segment is
+    blocked by a guard.
+    """
     from segsync import reconcile
     from segsync.render.progress import make_progress
 
