@@ -133,7 +133,8 @@ class Spec:
     """A checked spec: what should be true.
 
     `sha256` is of its meaning: the datamart, the names of the sources, the segments with their
-    queries; not of comments, secrets or places.
+    queries; not of comments, secrets or places. `source_places` say where the URL of a source
+    stands, and from which variables it is.
     """
 
     path: Path
@@ -143,6 +144,7 @@ class Spec:
     segments: tuple[Segment, ...]
     removed: tuple[RemovedSegment, ...]
     sha256: str
+    source_places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -56,7 +56,10 @@ def save(planned: Planned, path: Path) -> None:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise PlanFileError(f"the plan cannot be saved to {path}: {error.strerror}") from None
+        raise PlanFileError(
+            f"the plan cannot be saved to {path}: {error.strerror}",
+            hint="name a file in a folder that exists, is writable and has space left",
+        ) from None
 
 
 def _write(file: Any, text: bytes, commands: Path) -> None:

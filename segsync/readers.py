@@ -61,6 +61,7 @@ class Readers:
                     self._spec.sources[name],
                     parallelism=self._parallelism,
                     folder=self._spec.path.parent,
+                    place=self._spec.source_places.get(name),
                 )
             except SourceError as error:
                 failures[name] = error

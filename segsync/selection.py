@@ -36,12 +36,19 @@ def select(
     targets: Iterable[str],
     excluded: Iterable[str],
 ) -> Selection:
-    """Match the spec with the state. Raises UsageError for a name that is in neither."""
+    """Match the spec with the state. Raises UsageError for a name that is in neither, or if none
+    is left.
+    """
     wanted, unwanted = set(targets), set(excluded)
     names = [segment.name for segment in spec.segments] + [item.name for item in spec.removed]
     for name in sorted(wanted | unwanted):
         _check_name(name, names)
     chosen = {name for name in names if (not wanted or name in wanted) and name not in unwanted}
+    if names and not chosen:
+        raise UsageError(
+            "--target and --exclude leave no segment",
+            hint=f"the spec has: {', '.join(names[:10])}",
+        )
     by_address = {item.address: item for item in known}
     numbers = iter(range(max((item.number for item in known), default=0) + 1, 2**31))
     segments = tuple(

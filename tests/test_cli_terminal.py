@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +18,7 @@ import pytest
 from segsync.emulator import Stall
 from segsync.state import hold
 from tests.support.cli import FANS, PATIENCE, Done, Shop, environment, shop
+from tests.support.processes import started
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -29,24 +31,19 @@ def store(tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
-def started(
+@contextmanager
+def begun(
     store: Shop, *arguments: str, stdin: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+) -> Iterator[subprocess.Popen[bytes]]:
+    with started(
         [sys.executable, "-m", "segsync", *arguments],
         cwd=store.folder,
         env=environment(),
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_signals,
-    )
-
-
-def heed_signals() -> None:
-    """In a job in the background they may be ignored, and segsync leaves that as it is."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    ) as process:
+        yield process
 
 
 def ended(process: subprocess.Popen[bytes]) -> Done:
@@ -88,8 +85,8 @@ def test_the_plan_is_seen_by_who_is_asked_wherever_the_result_goes(store: Shop) 
 
 def test_a_question_that_nobody_would_see_is_not_asked(store: Shop) -> None:
     ours, theirs = pty.openpty()
-    apply = started(store, "apply", stdin=theirs)
-    done = ended(apply).check(1)
+    with begun(store, "apply", stdin=theirs) as apply:
+        done = ended(apply).check(1)
     os.close(ours)
     os.close(theirs)
     assert "there is no terminal to ask for a confirmation" in done.err
@@ -146,10 +143,10 @@ def test_a_signal_while_a_run_is_open_ends_with_five_and_the_next_apply_recovers
     arrived = Event()
     store.emulator.on_upload(lambda _upload: arrived.set())
     store.emulator.faults.add("upload", Stall("after_apply"))
-    apply = started(store, "apply", "--yes")
-    assert arrived.wait(PATIENCE)
-    apply.send_signal(number)
-    done = ended(apply).check(5)
+    with begun(store, "apply", "--yes") as apply:
+        assert arrived.wait(PATIENCE)
+        apply.send_signal(number)
+        done = ended(apply).check(5)
     assert "run `segsync apply` again" in done.err
     assert "is not finished" in " ".join(store.run("plan").out.split())
     assert "is not finished" in " ".join(store.run("status").out.split())

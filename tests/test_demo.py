@@ -16,6 +16,7 @@ import pytest
 
 from segsync.demo.folder import README, SHOP, TOKEN
 from segsync.demo.shop import change_shop
+from tests.support.processes import started
 from tests.support.readme import ROOT
 
 TIMEOUT_S = 180
@@ -95,7 +96,7 @@ def test_one_can_go_on_in_its_folder_as_its_readme_says(
 
 @contextmanager
 def emulator(folder: Path, start: str) -> Iterator[None]:
-    with subprocess.Popen(
+    with started(
         command(*start.split()), cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
@@ -103,7 +104,7 @@ def emulator(folder: Path, start: str) -> Iterator[None]:
         yield
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0
+        assert process.returncode == 0
 
 
 def test_with_serve_the_platform_stays_until_ctrl_c_and_an_earlier_demo_is_replaced(
@@ -113,7 +114,7 @@ def test_with_serve_the_platform_stays_until_ctrl_c_and_an_earlier_demo_is_repla
     folder.mkdir()
     (folder / ".segsync-demo").touch()
     (folder / "segments.yaml").write_text("of an earlier demo")
-    with subprocess.Popen(
+    with started(
         command("demo", str(folder), "--serve"),
         env=environment(),
         stdout=subprocess.PIPE,
@@ -131,7 +132,7 @@ def test_with_serve_the_platform_stays_until_ctrl_c_and_an_earlier_demo_is_repla
         assert any(line.strip() == f"export MICS_API_TOKEN={TOKEN}" for line in lines)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0
+        assert process.returncode == 0
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from segsync.cli import options
 from segsync.emulator import Emulator, EmulatorServer, LocalClient
 from tests.support.api_client import (
     IMPORTS,
@@ -50,7 +52,8 @@ def controls(emulator: Emulator) -> Iterator[Controls]:
 
 
 def test_the_clock_is_read_moved_frozen_and_thawed(emulator: Emulator, controls: Controls) -> None:
-    assert controls("GET", "clock") == {"now_ms": NOW_MS, "frozen": True}
+    clock = controls("GET", "clock")
+    assert (clock["now_ms"], clock["frozen"]) == (NOW_MS, True)
     moved = controls("POST", "clock/advance", {"days": 1, "minutes": 1, "seconds": 0.5})
     assert moved["now_ms"] == NOW_MS + 86_400_000 + 60_500
     assert controls("POST", "clock/thaw")["frozen"] is False
@@ -58,6 +61,14 @@ def test_the_clock_is_read_moved_frozen_and_thawed(emulator: Emulator, controls:
     frozen = emulator.now_ms()
     assert frozen >= moved["now_ms"]
     assert controls("GET", "clock")["now_ms"] == frozen
+
+
+def test_who_moves_the_clock_is_told_what_to_tell_segsync(controls: Controls) -> None:
+    moved = controls("POST", "clock/advance", {"days": 1})
+    text = datetime.fromtimestamp(moved["now_ms"] // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert moved["now"] == text
+    assert moved["segsync"] == f"plan, apply and status need --now {text}"
+    assert options.moment_ms(text) == moved["now_ms"] // 1000 * 1000
 
 
 def test_a_thawed_clock_goes_on_from_where_it_stood() -> None:
@@ -165,6 +176,8 @@ def test_executions_are_made_to_end_and_counted(emulator: Emulator, controls: Co
         ("GET", "members", b"", 400),
         ("POST", "clock/advance", b'{"weeks": 1}', 400),
         ("POST", "clock/advance", b'{"days": "x"}', 400),
+        ("POST", "clock/advance", b'{"days": 3000000}', 400),
+        ("POST", "clock/advance", b'{"days": 1e300}', 400),
         ("POST", "clock/advance", b"[1]", 400),
         ("POST", "clock/advance", b"{", 400),
         ("POST", "behaviour", b'{"sink": "yes"}', 400),

@@ -31,6 +31,7 @@ from tests.support.api_client import (
     ndjson,
     update,
 )
+from tests.support.processes import started
 
 SERVE = """
 import sys
@@ -158,7 +159,7 @@ def test_the_data_file_can_be_read_with_a_shell(tmp_path: Path) -> None:
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ApiClient, str]]:
     """`serve` in a process of its own that listens; with what it said."""
     command = [sys.executable, "-c", SERVE, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
         said = ""
         for line in process.stdout or ():
             said += line
@@ -167,7 +168,6 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ApiClient,
         url = re.search(r"listens on (\S+)", said)
         assert url, said
         yield process, ApiClient(url[1]), said
-        process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -186,6 +186,17 @@ def test_serve_says_what_goes_into_a_spec() -> None:
         assert re.search(r"(?m)^  api_url: http://127\.0\.0\.1:\d+$", said)
         assert '  datamart_id: "1509"\n  api_token: ${MICS_API_TOKEN}\n' in said
         assert "export MICS_API_TOKEN=emulator-token" in said
+
+
+def test_serve_says_which_now_segsync_needs_where_its_clock_was_moved(tmp_path: Path) -> None:
+    data = tmp_path / "emulator.db"
+    with serving(str(data)) as (_process, client, said):
+        assert "the --now that it answers" in said
+        assert "Its clock was moved" not in said
+        client.post("/_emulator/clock/advance", {"days": 16})
+    with serving(str(data)) as (_process, client, said):
+        now = client.get("/_emulator/clock").json()["now"]
+        assert f"Its clock was moved: plan, apply and status need --now {now[:10]}" in said
 
 
 def test_a_taken_port_is_an_error_with_a_remedy() -> None:

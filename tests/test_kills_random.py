@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.support.kills import (
     killed_at,
     traced,
 )
+from tests.support.processes import started
 from tests.support.size import size
 from tests.support.world import TOKEN, World, assert_sound
 
@@ -76,19 +78,20 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
 ) -> None:
     chance = random.Random("times")
     change(world, 1)
-    started = time.monotonic()
-    assert started_apply(world).wait(PATIENCE) == 0
-    usual = time.monotonic() - started
+    begun = time.monotonic()
+    with started_apply(world) as process:
+        assert process.wait(PATIENCE) == 0
+    usual = time.monotonic() - begun
     kills = 0
     for number in range(2, size(12, 1_000) + 2):
         change(world, number)
-        process = started_apply(world)
         changed, killed = sorted(chance.uniform(usual / 3, usual) for _ in range(2))
-        let_run(process, changed)
-        change(world, number + 1_000_000)
-        let_run(process, killed - changed)
-        process.kill()
-        kills += process.wait(PATIENCE) == -signal.SIGKILL
+        with started_apply(world) as process:
+            let_run(process, changed)
+            change(world, number + 1_000_000)
+            let_run(process, killed - changed)
+            process.kill()
+            kills += process.wait(PATIENCE) == -signal.SIGKILL
         if number % 3 == 0:
             world.settle(applies=1, allowed=("vip",))
             assert_sound(world)
@@ -96,9 +99,9 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
     assert kills
 
 
-def started_apply(world: World) -> subprocess.Popen[bytes]:
+def started_apply(world: World) -> AbstractContextManager[subprocess.Popen[bytes]]:
     assert world.spec.path.exists()
-    return subprocess.Popen(
+    return started(
         APPLY,
         cwd=world.folder,
         env=environment(TOKEN=TOKEN),

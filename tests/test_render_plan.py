@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from segsync.model import RemovedSegment
 from segsync.plan import Plan, SegmentStatus
 from segsync.render.html import plan_html
 from segsync.render.lines import plain
 from segsync.render.markdown import LONGEST, plan_markdown
+from segsync.render.notes import Surroundings
 from segsync.render.plan_json import plan_json
 from segsync.render.plan_text import plan_text
 from segsync.render.printable import width
@@ -28,10 +30,12 @@ HUGE = {
 }
 LONG_NAME = "customers_of_the_north_" * 4 + "end"
 HOSTILE = "<script>alert(1)</script>|`\x1b[2J\u202e@team"
+AROUND = Surroundings(".segsync/state.db")
+HOSTILE_AROUND = Surroundings(HOSTILE, HOSTILE, (RemovedSegment(f"{HOSTILE}s", "keep", HOSTILE),))
 
 
 def text_of(shown: Plan, columns: int = 80) -> str:
-    return plain(plan_text(shown, columns=columns, show_ids=False))
+    return plain(plan_text(shown, AROUND, columns=columns, show_ids=False))
 
 
 def table_of(text: str) -> list[str]:
@@ -142,7 +146,7 @@ def test_samples_of_one_reason_share_a_line() -> None:
     text = text_of(shown)
     assert "  + new in the query: user_account_id cu…00, cu…01, cu…02\n" in text
     assert "  + lapsed: user_account_id cu…99\n" in text
-    assert "customer-000" in plain(plan_text(shown, columns=80, show_ids=True))
+    assert "customer-000" in plain(plan_text(shown, AROUND, columns=80, show_ids=True))
 
 
 def hostile() -> Plan:
@@ -156,7 +160,7 @@ def hostile() -> Plan:
 
 def test_text_of_others_cannot_act_on_a_terminal() -> None:
     for show_ids in (False, True):
-        text = plain(plan_text(hostile(), columns=80, show_ids=show_ids))
+        text = plain(plan_text(hostile(), HOSTILE_AROUND, columns=80, show_ids=show_ids))
         assert text.replace("\n", "").isprintable()
         assert "\\x1b[2J" in text
 
@@ -197,8 +201,10 @@ def test_an_html_page_has_the_same_elements_whatever_the_data() -> None:
         open_run="h",
     )
     for show_ids in (False, True):
-        page = read(plan_html(hostile(), show_ids=show_ids))
-        assert page.tags == read(plan_html(harmless, show_ids=show_ids)).tags
+        page = read(plan_html(hostile(), HOSTILE_AROUND, show_ids=show_ids))
+        assert (
+            page.tags == read(plan_html(harmless, Surroundings("s", "w"), show_ids=show_ids)).tags
+        )
         assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "title",
                                    "colspan", "class"}  # fmt: skip
         assert page.policy.startswith("default-src 'none'")
@@ -206,7 +212,7 @@ def test_an_html_page_has_the_same_elements_whatever_the_data() -> None:
 
 
 def test_markdown_has_no_element_from_the_data_and_no_row_is_broken() -> None:
-    text = plan_markdown(hostile(), show_ids=True)
+    text = plan_markdown(hostile(), HOSTILE_AROUND, show_ids=True)
     assert "<script" not in text
     assert "@team" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -225,7 +231,7 @@ def test_markdown_is_never_longer_than_a_comment_may_be(count: int) -> None:
         plan(*bad),
         plan(*long, *bad, *(blocked(f"b{i}") for i in range(count))),
     ):
-        text = plan_markdown(shown, show_ids=True)
+        text = plan_markdown(shown, AROUND, show_ids=True)
         assert len(text) <= LONGEST
         assert text.count("<details>") == text.count("</details>")
         assert "**Plan&#58;" in text or "Nothing can be done" in text
@@ -233,7 +239,8 @@ def test_markdown_is_never_longer_than_a_comment_may_be(count: int) -> None:
 
 
 def test_what_does_not_fit_into_markdown_is_counted() -> None:
-    text = plan_markdown(plan(*(segment(f"{LONG_NAME}_{i}") for i in range(2000))), show_ids=False)
+    shown = plan(*(segment(f"{LONG_NAME}_{i}") for i in range(2000)))
+    text = plan_markdown(shown, AROUND, show_ids=False)
     rows = sum(line.startswith("| <code>") for line in text.splitlines())
     assert f"… {2000 - rows:,} more segments" in text
     assert rows > 100

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from urllib.parse import quote
 
@@ -17,8 +21,9 @@ from segsync.source.dialects import with_driver
 from segsync.source.messages import Translator
 from segsync.source.sqlite import read_only_uri
 from tests.support.servers import Server
-from tests.support.sources import Database, Lane, database, read, run_python, segment
+from tests.support.sources import PLACE, Database, Lane, database, read, run_python, segment
 
+ROOT = Path(__file__).resolve().parents[1]
 LANE_NAMES: tuple[Lane, ...] = ("auto", "dbapi")
 
 
@@ -124,6 +129,46 @@ def test_a_missing_driver_is_named_with_the_package_to_install(url: str, package
     assert "hunter22" not in f"{error} {error.hint}"
 
 
+WITHOUT = """
+    import sys
+    from importlib.machinery import PathFinder
+
+    class Without:
+        def find_spec(self, name, path=None, target=None):
+            missing = name.partition(".")[0] in MISSING
+            return None if missing else PathFinder.find_spec(name, path, target)
+
+    sys.meta_path[sys.meta_path.index(PathFinder)] = Without()
+    from segsync.errors import SourceError
+    from segsync.secret import Secret
+    from segsync.source import open_source
+    try:
+        open_source("warehouse", Secret("URL"))
+    except SourceError as error:
+        print(error.hint)
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("postgresql://h/d", "postgres"),
+        ("postgresql+psycopg://h/d", "postgres"),
+        ("mysql://h/d", "mysql"),
+        ("mariadb://h/d", "mysql"),
+        ("mysql+pymysql://h/d", "mysql"),
+        ("duckdb:///d.db", "duckdb"),
+    ],
+)
+def test_a_missing_driver_is_named_with_the_extra_that_has_it(url: str, extra: str) -> None:
+    modules = {"psycopg", "psycopg2", "adbc_driver_postgresql", "pymysql", "duckdb_engine"}
+    script = dedent(WITHOUT).replace("MISSING", repr(modules)).replace("URL", url)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == f'Install it: pip install "segsync[{extra}]"\n', done.stderr
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"][extra]
+
+
 def test_a_text_that_is_no_url_is_refused_without_showing_it() -> None:
     error = fails("hunter22-is-my-password")
     assert "hunter22" not in f"{error} {error.hint}"
@@ -133,6 +178,7 @@ def test_a_text_that_is_no_url_is_refused_without_showing_it() -> None:
 def test_a_driver_is_chosen_where_the_url_names_none() -> None:
     assert with_driver("postgres://h/d") == "postgresql+psycopg://h/d"
     assert with_driver("mysql://h/d") == "mysql+pymysql://h/d"
+    assert with_driver("mariadb://h/d") == "mariadb+pymysql://h/d"
     assert with_driver("oracle://h/d") == "oracle://h/d"
     assert with_driver("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d"
 
@@ -187,9 +233,12 @@ def test_a_refused_password_is_told_and_not_shown(
     ],
 )
 def test_a_server_that_is_not_there_is_told(scheme: str, lane: Any) -> None:
-    error = fails(f"{scheme}://user:canary-word@127.0.0.1:1/d", lane=lane)
+    url = f"{scheme}://user:canary-word@127.0.0.1:1/d"
+    error = fails(url, lane=lane, place="s.yaml:3:4 (${URL})")
     assert "cannot be opened" in error.message
     assert "refused" in error.message
+    assert "Is the database at 127.0.0.1:1 running" in (error.hint or "")
+    assert "That stands at s.yaml:3:4 (${URL})." in (error.hint or "")
     nothing_secret(error, "canary-word")
 
 
@@ -206,6 +255,38 @@ def test_the_values_of_parameters_are_not_in_messages(any_database: Database) ->
             with pytest.raises(SourceError) as caught:
                 read(source, queries[any_database.dialect], params=params)
             nothing_secret(caught.value, canary, short)
+
+
+def test_what_looks_like_a_parameter_without_a_value_is_named_when_the_query_fails(
+    any_database: Database,
+) -> None:
+    query = "SELECT 1 AS user_account_id FROM (SELECT 1 AS id) t WHERE id > :threshold"
+    with any_database.open() as source:
+        for text, params in ((query, None), (f"{query} AND id > :a", {"a": 1})):
+            with pytest.raises(SourceError) as caught:
+                read(source, text, params=params)
+            assert "Give the segment `params: {threshold: …}`." in (caught.value.hint or "")
+            assert caught.value.place == PLACE
+
+
+@pytest.mark.parametrize("lane", LANE_NAMES)
+@pytest.mark.parametrize("unbound", [":b", "?", "?1", "@b", "$b"])
+def test_sqlite_never_gives_one_parameter_the_value_of_another(
+    people: Path, lane: Lane, unbound: str
+) -> None:
+    url = Secret(f"sqlite:///{quote(people.name)}")
+    query = f"SELECT id AS user_account_id FROM t WHERE id >= {unbound} AND id >= :a"
+    with open_source("warehouse", url, lane=lane, folder=people.parent) as source:
+        with pytest.raises(SourceError, match="no value is given for") as caught:
+            read(source, query, params={"a": 1})
+        assert unbound in caught.value.message
+        assert caught.value.hint
+
+
+def test_who_may_not_read_is_told_whom_to_let() -> None:
+    denied = RuntimeError("ERROR:  permission denied for table orders")
+    error = Translator("warehouse", []).query_failed(segment("SELECT 1"), denied, 0)
+    assert error.hint == "Let the user of source `warehouse` read what the query names."
 
 
 def test_a_value_that_a_query_cannot_convert_is_not_in_the_message(any_database: Database) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from segsync.errors import SourceError
+from tests.support.processes import started
 from tests.support.sources import (
     MANY,
     PLACE,
@@ -160,7 +161,7 @@ def test_a_source_waits_for_a_writer_that_is_committing(
 ) -> None:
     base = database(request, tmp_path, "sqlite-adbc")
     base.write("CREATE TABLE t (id integer)")
-    writer = subprocess.Popen(
+    with started(
         [
             sys.executable,
             "-c",
@@ -173,12 +174,13 @@ def test_a_source_waits_for_a_writer_that_is_committing(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "locked\n"
-    threading.Timer(0.5, writer.communicate).start()
-    with base.open() as source:
-        assert read(source, "SELECT id AS user_account_id FROM t") == [{"user_account_id": "1"}]
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "locked\n"
+        threading.Timer(0.5, writer.communicate).start()
+        with base.open() as source:
+            query = "SELECT id AS user_account_id FROM t"
+            assert read(source, query) == [{"user_account_id": "1"}]
 
 
 def test_without_an_exported_snapshot_one_connection_reads(

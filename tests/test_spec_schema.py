@@ -57,6 +57,7 @@ def test_every_key_has_a_description_and_no_other_key_is_allowed() -> None:
 
 ACCEPTED = [
     ONE,
+    ONE.replace('"1509"', "1509"),
     FULL,
     HEAD + "removed: {a: delete, b: keep}\n",
     ONE + "include: []\n",
@@ -93,6 +94,9 @@ REFUSED = [
     with_segment(f"{QUERY}\ndescription: 5"),
     with_segment(f"{QUERY}\ndata_bag: x"),
     with_segment(f"{QUERY}\ncompartment_id: a b"),
+    with_segment(f"{QUERY}\ncompartment_id: crm"),
+    with_segment(f"{QUERY}\nsegment_id: -5"),
+    ONE.replace('"1509"', "abc"),
     with_segment("query: SELECT :a\nparams: {a: [1]}"),
     with_segment("query: SELECT :a\nparams: {a-b: 1}"),
     with_segment("query: 5"),

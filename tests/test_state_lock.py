@@ -24,6 +24,7 @@ from segsync.plan import Plan
 from segsync.planning import PlanOptions
 from segsync.state import hold
 from tests.support.cli import Done, environment, segsync
+from tests.support.processes import started
 from tests.support.size import size
 from tests.support.world import TOKEN, World, assert_sound
 
@@ -49,19 +50,15 @@ def world(tmp_path: Path) -> Iterator[World]:
 @contextmanager
 def held_elsewhere(state: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the lock."""
-    holder = subprocess.Popen(
+    with started(
         [sys.executable, "-c", HOLDER, str(state)],
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         yield holder
-    finally:
-        holder.kill()
-        holder.communicate()
 
 
 def command(world: World, *arguments: str) -> Done:
@@ -253,20 +250,16 @@ def test_an_apply_that_is_killed_lets_the_next_one_in(world: World) -> None:
     assert world.spec.path.exists()
     uploaded = Event()
     world.emulator.on_upload(lambda _: uploaded.set())
-    first = subprocess.Popen(
+    with started(
         [sys.executable, "-m", "segsync", "apply", "--yes"],
         cwd=world.folder,
         env=environment(TOKEN=TOKEN),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )
-    try:
+    ) as first:
         assert uploaded.wait(PATIENCE)
         first.send_signal(signal.SIGSTOP)
         command(world, "apply", "--yes").check(6)
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
     assert world.plan().open_run is not None
     world.settle(applies=1)
     assert_sound(world)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import PlanOptions
+    from segsync.render.notes import Surroundings
     from segsync.render.progress import Shown
     from segsync.report import Exit, Report
     from segsync.runs import Applying
@@ -82,20 +83,35 @@ def apply(
         )
     clock = make_clock(now)
     spec = session.load(file)
-    if now is not None:
-        _check_rehearsal(spec)
+    if now is not None and not _is_rehearsal(spec):
+        raise UsageError(
+            "--now is for rehearsals on the emulator: api_url must be on this machine",
+            hint="`segsync emulator` starts one; `segsync plan --now` works everywhere",
+        )
     report = _apply(session, spec, request, clock)
     raise typer.Exit(_finish(session, report, request))
 
 
-def _check_rehearsal(spec: Spec) -> None:
-    """Another time than now would put wrong expiries into a real state."""
+def _is_rehearsal(spec: Spec) -> bool:
+    """Whether this is an emulator: another time than now would put wrong expiries elsewhere."""
     from urllib.parse import urlsplit
 
-    if urlsplit(spec.destination.api_url).hostname not in ("127.0.0.1", "localhost", "::1"):
+    return urlsplit(spec.destination.api_url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _check_order(spec: Spec, state: State, now_ms: int) -> None:
+    """Raise UsageError in a rehearsal that goes back in time: its expiries would make no sense."""
+    from segsync.model import MINUTE_MS
+    from segsync.render.figures import iso_moment
+
+    last = state.last_runs(1)
+    if last and last[0].submitted_at_ms > now_ms + MINUTE_MS and _is_rehearsal(spec):
         raise UsageError(
-            "--now is for rehearsals on the emulator: api_url must be on this machine",
-            hint="`segsync emulator` starts one; `segsync plan --now` works everywhere",
+            f"this apply would be at {iso_moment(now_ms)}, before the last one, which was at "
+            f"{iso_moment(last[0].submitted_at_ms)}",
+            hint="give --now a later time: that of the emulator's clock is at "
+            f"{spec.destination.api_url}/_emulator/clock; or begin anew: stop the emulator, and "
+            f"move {spec.state} away",
         )
 
 
@@ -125,10 +141,11 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
             notify=progress.say,
         ) as destination,
     ):
+        _check_order(spec, state, clock.now_ms())
         applying = Applying(
             destination=destination,
             clock=clock,
-            confirm=_confirm(session, request, progress),
+            confirm=_confirm(session, spec, request, progress),
             progress=progress,
             timing=Timing(),
             assume_finished=request.assume_finished,
@@ -144,12 +161,17 @@ def _carry_out(spec: Spec, state: State, request: Request, applying: Applying) -
     return reconcile.apply_saved(spec, state, request.plan_file, request.chosen, applying)
 
 
-def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[Plan], bool]:
+def _confirm(
+    session: Session, spec: Spec, request: Request, progress: Shown
+) -> Callable[[Plan], bool]:
     """Shows the plan, and asks where that was not declined."""
+    from segsync.render.notes import Surroundings
+
+    around = Surroundings.of(spec)
 
     def confirm(plan: Plan) -> bool:
         progress.close()
-        _show_before(session, plan, request)
+        _show_before(session, plan, around, request)
         if request.yes or not plan.changes_something:
             return True
         answer = session.terminal.ask("\nSend these commands? Only `yes` is taken as one: ")
@@ -158,15 +180,16 @@ def _confirm(session: Session, request: Request, progress: Shown) -> Callable[[P
     return confirm
 
 
-def _show_before(session: Session, plan: Plan, request: Request) -> None:
+def _show_before(session: Session, plan: Plan, around: Surroundings, request: Request) -> None:
     """The plan, where the one who is asked sees it; standard output may be a file or JSON."""
     terminal = session.terminal
     if request.format == "text" and (request.yes or is_terminal(terminal.out)):
-        show_plan(session, plan, "text", show_ids=request.show_ids)
+        show_plan(session, plan, around, "text", show_ids=request.show_ids)
         return
     from segsync.render.plan_text import plan_text
 
-    terminal.tell(plan_text(plan, columns=terminal.message_columns, show_ids=request.show_ids))
+    columns = terminal.message_columns
+    terminal.tell(plan_text(plan, around, columns=columns, show_ids=request.show_ids))
 
 
 def _finish(session: Session, report: Report, request: Request) -> Exit:

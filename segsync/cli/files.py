@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 def check_replaceable(path: Path, beginnings: tuple[bytes, ...]) -> None:
     """Raise UsageError unless there is nothing at `path`, or a file that an earlier plan left.
 
-    A slip of the hand must not cost somebody the spec, a database or a device.
+    A slip of the hand must not cost somebody the spec, a database or a device; and that nothing can
+    be written there should be known before the queries are read.
     """
+    check_folder(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UsageError(f"{path} is not a regular file", hint="name a file")
@@ -38,6 +41,19 @@ def check_replaceable(path: Path, beginnings: tuple[bytes, ...]) -> None:
         raise UsageError(
             f"{path} exists, and no earlier plan has left it", hint="name another file"
         )
+
+
+def check_folder(path: Path) -> None:
+    """Raise UsageError unless a file can be made at `path`, as far as its folder can tell."""
+    folder = path.parent
+    if str(path) == "-":
+        raise UsageError("- is not a file: standard output has the result", hint="name a file")
+    if not folder.is_dir():
+        hint = f"make it first (mkdir -p {shlex.quote(str(folder))}), or name another file"
+        raise UsageError(f"{path}: there is no folder {folder}", hint=hint)
+    if not os.access(folder, os.W_OK):
+        hint = "name a file in a folder that is writable"
+        raise UsageError(f"{path}: the folder {folder} cannot be written to", hint=hint)
 
 
 def write_commands(planned: Planned, path: Path) -> list[Path]:
@@ -94,10 +110,9 @@ def copy_state(state: Path, to: Path) -> int:
     """
     from segsync.state import open_state
 
-    if not state.exists():
-        raise UsageError(f"there is no state at {state} yet", hint="the first apply makes it")
     if os.path.lexists(to):
         raise _exists(to)
+    check_folder(to)
     _check(state)
     draft = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
     try:
@@ -111,7 +126,10 @@ def copy_state(state: Path, to: Path) -> int:
     except FileExistsError:
         raise _exists(to) from None
     except OSError as error:
-        raise SegsyncError(f"the state could not be copied to {to}: {error.strerror}") from None
+        raise SegsyncError(
+            f"the state could not be copied to {to}: {error.strerror}",
+            hint="name a file on a disk with space left",
+        ) from None
     return copied.identity.serial
 
 

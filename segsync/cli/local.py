@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segsync.cli import options
+from segsync.cli.files import check_folder
 from segsync.cli.session import session_of
 from segsync.errors import UsageError
 from segsync.render import figures
@@ -24,6 +26,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     """Write a first spec, with comments. An existing file is never overwritten."""
     session = session_of(context)
     path = session.path(file)
+    check_folder(path)
     text = STARTER.read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as stream:
@@ -31,7 +34,8 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except FileExistsError:
         raise UsageError(f"{path} exists", hint="name another file with -f") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        hint = "name another file with -f"
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
     session.show(
         line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
@@ -116,6 +120,10 @@ def emulator(
     from segsync.emulator.serve import serve
 
     session = session_of(context)
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", datamart):
+        raise UsageError(f"--datamart {datamart}: not an id", hint="ids are digits, like 1509")
+    if key and not certificate:
+        raise UsageError("--key is given without a certificate", hint="add --certificate PATH")
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)
     chosen = ServeOptions(
         port=port,
@@ -137,7 +145,8 @@ def _behaviour(words: list[str], *, strict: bool) -> Behaviour:
     try:
         return with_words(Behaviour(create_segments=not strict), words)
     except WrongOption as error:
-        raise UsageError(f"--set {error}") from None
+        hint = "the README lists the switches that answer open questions"
+        raise UsageError(f"--set {error}", hint=hint) from None
 
 
 def demo(

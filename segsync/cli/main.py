@@ -92,7 +92,8 @@ def _lines(session: Session, error: Exception) -> list[Line]:
 def _usage_lines(error: typer.TyperException, columns: int) -> list[Line]:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "segsync"
-    return message_lines(error.format_message(), f"`{command} --help` lists what there is", columns)
+    message = error.format_message().replace("Value error, ", "")
+    return message_lines(message, f"`{command} --help` lists what there is", columns)
 
 
 def _system_lines(error: OSError, columns: int) -> list[Line]:

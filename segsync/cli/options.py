@@ -14,7 +14,12 @@ from segsync.errors import UsageError
 Format = Literal["text", "json"]
 PlanFormat = Literal["text", "json", "markdown", "html"]
 MOST_PARALLEL = 64
-_MEMORY = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
+FIRST_YEAR, LAST_YEAR = 2000, 3000
+"""Of --now: an expiration of up to a hundred years is added to it."""
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", re.IGNORECASE)
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+LEAST_MEMORY = 16 * 10**6
+"""Bytes. With less the engine cannot even begin."""
 
 File = Annotated[
     Path | None,
@@ -74,18 +79,24 @@ JsonFormat = Annotated[Format, typer.Option("--format", help="text, or json for 
 
 def check_memory_limit(text: str) -> str:
     """A size that the engine takes. Raises UsageError."""
-    if not _MEMORY.fullmatch(text.strip()) or not any(char in "123456789" for char in text):
-        raise UsageError(f"--memory-limit {text}: not a size", hint="write it like 500MB or 4GB")
+    hint = "write it like 500MB or 4GB"
+    found = _MEMORY.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"--memory-limit {text}: not a size", hint=hint)
+    if float(found[1]) * _UNITS[found[2].upper()] < LEAST_MEMORY:
+        raise UsageError(f"--memory-limit {text}: less than 16MB is too little", hint=hint)
     return text.strip()
 
 
 def moment_ms(text: str) -> int:
     """ISO 8601 text as epoch milliseconds; without a zone it is UTC. Raises UsageError."""
+    hint = "write it like 2026-11-24T08:00:00Z"
     try:
         moment = datetime.fromisoformat(text.strip())
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(aware.timestamp() * 1000)
+        found = int(aware.timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"--now {text}: not a time", hint="write it like 2026-11-24T08:00:00Z"
-        ) from None
+        raise UsageError(f"--now {text}: not a time", hint=hint) from None
+    if not FIRST_YEAR <= aware.year < LAST_YEAR:
+        raise UsageError(f"--now {text}: not between {FIRST_YEAR} and {LAST_YEAR}", hint=hint)
+    return found

@@ -16,8 +16,10 @@ from segsync.render.printable import printable
 
 if TYPE_CHECKING:
     from segsync.clock import SystemClock
+    from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import Planned, PlanOptions
+    from segsync.render.notes import Surroundings
     from segsync.report import Exit
 
 
@@ -33,7 +35,11 @@ def plan(
     ] = None,
     commands: Annotated[
         Path | None,
-        typer.Option("--commands", metavar="PATH", help="Write what would be sent, byte for byte."),
+        typer.Option(
+            "--commands",
+            metavar="PATH",
+            help="Write what would be sent, byte for byte; PATH.1, PATH.2 … where it is in parts.",
+        ),
     ] = None,
     format: Annotated[
         options.PlanFormat, typer.Option("--format", help="How it is shown, on standard output.")
@@ -47,7 +53,11 @@ def plan(
     memory_limit: options.MemoryLimit = "1GB",
     now: options.Now = None,
 ) -> None:
-    """Show who would join and leave which segment, and why. Writes nothing anywhere."""
+    """Show who would join and leave which segment, and why. Writes nothing anywhere.
+
+    Exit status: 0 done, 1 error, 2 there are changes (with --detailed-exitcode), 3 a segment is
+    blocked by a guard.
+    """
     from segsync import reconcile
     from segsync.render.progress import make_progress
 
@@ -61,7 +71,8 @@ def plan(
         with reconcile.plan(spec, chosen, clock, progress) as planned:
             progress.close()
             save(session, planned, out, commands)
-            show_plan(session, planned.plan, format, show_ids=show_ids)
+            around = surroundings(spec)
+            show_plan(session, planned.plan, around, format, show_ids=show_ids)
     finally:
         progress.close()
     raise typer.Exit(plan_exit(planned.plan, detailed=detailed_exitcode))
@@ -123,18 +134,33 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
             session.terminal.tell([line(printable(f"wrote {path}"))])
 
 
-def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_ids: bool) -> None:
-    """Print a plan on standard output; of a document the last lines on standard error, too."""
+def surroundings(spec: Spec) -> Surroundings:
+    """What to tell beside a plan for which this process does not hold the lock."""
+    from segsync.render.notes import Surroundings
+    from segsync.state import apply_at_work
+
+    return Surroundings.of(spec, apply_at_work(spec.state))
+
+
+def show_plan(
+    session: Session,
+    plan: Plan,
+    around: Surroundings,
+    format: options.PlanFormat,
+    *,
+    show_ids: bool,
+) -> None:
+    """Print a plan on standard output; of a document notes and end on standard error, too."""
     terminal = session.terminal
     if format != "text":
         from segsync.render.plan_text import verdict_text
 
-        terminal.tell(verdict_text(plan, columns=terminal.message_columns))
+        terminal.tell(verdict_text(plan, around, columns=terminal.message_columns))
     match format:
         case "text":
             from segsync.render.plan_text import plan_text
 
-            terminal.show(plan_text(plan, columns=terminal.columns, show_ids=show_ids))
+            terminal.show(plan_text(plan, around, columns=terminal.columns, show_ids=show_ids))
         case "json":
             from segsync.render.plan_json import plan_json
 
@@ -142,11 +168,11 @@ def show_plan(session: Session, plan: Plan, format: options.PlanFormat, *, show_
         case "markdown":
             from segsync.render.markdown import plan_markdown
 
-            terminal.write(plan_markdown(plan, show_ids=show_ids))
+            terminal.write(plan_markdown(plan, around, show_ids=show_ids))
         case "html":
             from segsync.render.html import plan_html
 
-            terminal.write(plan_html(plan, show_ids=show_ids))
+            terminal.write(plan_html(plan, around, show_ids=show_ids))
 
 
 def plan_exit(plan: Plan, *, detailed: bool) -> Exit:

@@ -37,11 +37,14 @@ class Session:
         """The spec's path: -f behind the command, -f before it, SEGSYNC_FILE, segments.yaml."""
         return file or self.file or Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
 
-    def load(self, file: Path | None) -> Spec:
-        """The spec; from now on nothing that is printed shows its secrets."""
+    def load(self, file: Path | None, *, connecting: bool = True) -> Spec:
+        """The spec; from now on nothing that is printed shows its secrets.
+
+        Without `connecting` it need not say how to reach sources and platform.
+        """
         from segsync.spec import load_spec
 
-        spec = load_spec(self.path(file), os.environ)
+        spec = load_spec(self.path(file), os.environ, connecting=connecting)
         self.terminal.redact = Redactor(_secrets_in(spec))
         return spec
 

@@ -50,8 +50,13 @@ def handle(emulator: Emulator, request: Request) -> Response:
 
 
 def read_clock(emulator: Emulator, _request: Request) -> Any:
-    """The time in epoch milliseconds, and whether it stands still."""
-    return {"now_ms": emulator.now_ms(), "frozen": emulator.clock.frozen_at_ms is not None}
+    """The time, whether it stands still, and what tells it to segsync, whose clock is another."""
+    return {
+        "now_ms": emulator.now_ms(),
+        "frozen": emulator.clock.frozen_at_ms is not None,
+        "now": emulator.clock.text(),
+        "segsync": f"plan, apply and status need --now {emulator.clock.text()}",
+    }
 
 
 def advance_clock(emulator: Emulator, request: Request) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ssl import SSLContext
 from threading import Event
 
+from segsync.emulator.clock import EmulatorClock
 from segsync.emulator.emulator import Emulator
 from segsync.emulator.options import ServeOptions
 from segsync.emulator.server import EmulatorServer, tls_context
@@ -30,7 +31,7 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> None:
     }
     try:
         with listening(emulator, options) as server:
-            for line in introduction(options, server.url):
+            for line in introduction(options, server.url, emulator.clock):
                 say(line)
             ended.wait()
     finally:
@@ -66,8 +67,9 @@ def certified(options: ServeOptions) -> SSLContext | None:
         ) from None
 
 
-def introduction(options: ServeOptions, url: str) -> list[str]:
+def introduction(options: ServeOptions, url: str, clock: EmulatorClock) -> list[str]:
     """What the user puts into a spec, and how to move the clock."""
+    moved = [f"Its clock was moved: plan, apply and status need --now {clock.text()}"]
     return [
         f"A local mediarithmics listens on {url}",
         "",
@@ -82,5 +84,7 @@ def introduction(options: ServeOptions, url: str) -> list[str]:
         "",
         f"See its members:    curl '{url}/_emulator/members?segment=NAME'",
         f"Let a day go by:    curl -X POST {url}/_emulator/clock/advance -d '{{\"days\": 1}}'",
+        "                    plan, apply and status then need the --now that it answers",
+        *(moved if clock.is_moved() else []),
         "Stop it with Ctrl-C.",
     ]

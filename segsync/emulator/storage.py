@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS memberships (
     PRIMARY KEY (segment, person)
 ) WITHOUT ROWID;
 """
+OWN_TABLES = {"things", "identifiers", "memberships"}
 PUT_MEMBERSHIP = "INSERT OR REPLACE INTO memberships VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -55,13 +56,26 @@ class Storage:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("COMMIT")
+            self._refuse_foreign()
             self._database.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise SegsyncError(
-                f"the emulator's data file cannot be used: {error}",
+                f"the emulator's data file cannot be used: {reason}",
                 place=str(path),
-                hint="another emulator may have it open; name another file, or delete this one",
+                hint="name another file; or is another emulator at work on it?",
             ) from None
+
+    def _refuse_foreign(self) -> None:
+        """Leave a database alone that somebody needs for something else, such as a state."""
+        sql = "SELECT tbl_name FROM sqlite_schema"
+        if not OWN_TABLES.issuperset(name for (name,) in self._database.execute(sql)):
+            self._database.close()
+            raise SegsyncError(
+                "this is a database, and not the data file of an emulator",
+                place=str(self._path),
+                hint="name another file",
+            )
 
     def load(self, world: World) -> None:
         """Put what the file holds into a new world. Raises SegsyncError."""

@@ -63,11 +63,12 @@ def iso_moment(epoch_ms: int) -> str:
 
 
 def ago(epoch_ms: int, now_ms: int) -> str:
-    """How long ago a moment was, in its largest unit."""
-    passed = now_ms - epoch_ms
+    """How long ago a moment was, or how far ahead it is, in its largest unit."""
+    passed = abs(now_ms - epoch_ms)
     for unit, length in (("day", DAY_MS), ("hour", HOUR_MS), ("minute", MINUTE_MS)):
         if passed >= length:
-            return f"{plural(passed // length, unit)} ago"
+            where = "ago" if epoch_ms < now_ms else "ahead"
+            return f"{plural(passed // length, unit)} {where}"
     return "just now"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segsync.plan import Plan
 from segsync.render.escaping import as_html
 from segsync.render.explain import Examples, Trouble
+from segsync.render.notes import Surroundings
 from segsync.render.outline import CHANGES, Detail, Outline, Row, outline
 
 _STYLE = """
@@ -23,9 +24,9 @@ code { overflow-wrap: anywhere; }
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def plan_html(plan: Plan, *, show_ids: bool) -> str:
+def plan_html(plan: Plan, around: Surroundings, *, show_ids: bool) -> str:
     """The plan as a whole document."""
-    content = outline(plan, show_ids=show_ids)
+    content = outline(plan, around, show_ids=show_ids)
     title = as_html(content.title)
     body = "\n".join(
         (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from segsync.plan import Plan
 from segsync.render.escaping import markdown_code, markdown_prose
 from segsync.render.explain import Examples, Trouble
+from segsync.render.notes import Surroundings
 from segsync.render.outline import CHANGES, Detail, Outline, Row, outline
 
 LONGEST = 60_000
@@ -16,13 +17,13 @@ _ROWS_SHARE = 0.6
 _LONGEST_BLOCK = 4_000
 
 
-def plan_markdown(plan: Plan, *, show_ids: bool) -> str:
+def plan_markdown(plan: Plan, around: Surroundings, *, show_ids: bool) -> str:
     """The plan in at most LONGEST characters: what does not fit is counted.
 
     What the reader must not miss is allotted its room first: the verdict, then the troubles, then
     the summary, then the examples.
     """
-    content = outline(plan, show_ids=show_ids)
+    content = outline(plan, around, show_ids=show_ids)
     head, end = _head(content), _end(content)
     room = LONGEST - len(head) - len(end) - 500
     troubles = _fit([_trouble(item) for item in content.troubles], int(room * _TROUBLE_SHARE))

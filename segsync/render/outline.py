@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.render import figures
 from segsync.render.explain import Examples, Trouble, examples, facts, trouble
+from segsync.render.notes import Surroundings, notes
 from segsync.render.printable import printable
 
 CHANGES = (("+", "add"), ("~", "update"), ("↻", "renew"), ("−", "remove"))
@@ -61,13 +62,13 @@ class Outline:
     quiet: bool
 
 
-def outline(plan: Plan, *, show_ids: bool) -> Outline:
+def outline(plan: Plan, around: Surroundings, *, show_ids: bool) -> Outline:
     """The content of a plan's presentation."""
     troubled = [s for s in plan.segments if s.status is not SegmentStatus.OK]
     details = [_detail(s, show_ids) for s in plan.segments if s.status is SegmentStatus.OK]
     return Outline(
         title=_title(plan),
-        notes=_notes(plan),
+        notes=tuple(map(printable, notes(plan, around))),
         rows=_rows(plan),
         total=(*_changes(plan.totals), plan.totals.left_alone),
         details=tuple(detail for detail in details if detail.facts or detail.examples),
@@ -92,18 +93,6 @@ def _gravity(segment: SegmentPlan) -> int:
 def _title(plan: Plan) -> str:
     where = f"datamart {plan.datamart_id} at {plan.api_origin.partition('://')[2]}"
     return printable(f"Plan for {where}, state serial {plan.serial}")
-
-
-def _notes(plan: Plan) -> tuple[str, ...]:
-    notes = []
-    if plan.open_run:
-        notes.append(
-            f"Run {printable(plan.open_run)} is not finished: what became of its commands is not "
-            "known yet. `segsync apply` finds that out first, and says again what is in doubt."
-        )
-    if plan.partial:
-        notes.append("This plan is partial: --target or --exclude leaves segments out.")
-    return tuple(notes)
 
 
 def _changes(counts: Counts) -> tuple[int, int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segsync.plan import Plan, SegmentStatus
 from segsync.render.explain import Examples, Trouble
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
+from segsync.render.notes import Surroundings
 from segsync.render.outline import Detail, Outline, outline
 from segsync.render.plan_table import table
 
@@ -24,12 +25,12 @@ STATUS_STYLES = {
 }
 
 
-def plan_text(plan: Plan, *, columns: int, show_ids: bool) -> list[Line]:
+def plan_text(plan: Plan, around: Surroundings, *, columns: int, show_ids: bool) -> list[Line]:
     """The whole of a plan for the terminal."""
-    content = outline(plan, show_ids=show_ids)
+    content = outline(plan, around, show_ids=show_ids)
     rows = [line(Span(content.title, Style.STRONG))]
     for note in content.notes:
-        rows += [EMPTY, *wrapped(note, columns, indent="  ", first="! ", style=Style.WARNING)]
+        rows += [EMPTY, *_note(note, columns)]
     if content.rows:
         rows += [EMPTY, *table(content, columns)]
     for detail in content.details:
@@ -39,9 +40,15 @@ def plan_text(plan: Plan, *, columns: int, show_ids: bool) -> list[Line]:
     return [*rows, EMPTY, *_verdict(content, columns)]
 
 
-def verdict_text(plan: Plan, *, columns: int) -> list[Line]:
-    """The last lines of a plan alone."""
-    return _verdict(outline(plan, show_ids=False), columns)
+def verdict_text(plan: Plan, around: Surroundings, *, columns: int) -> list[Line]:
+    """The notes and the last lines of a plan alone."""
+    content = outline(plan, around, show_ids=False)
+    notes = [row for note in content.notes for row in _note(note, columns)]
+    return [*notes, *_verdict(content, columns)]
+
+
+def _note(note: str, columns: int) -> list[Line]:
+    return wrapped(note, columns, indent="  ", first="! ", style=Style.WARNING)
 
 
 def _detail(detail: Detail, columns: int) -> list[Line]:

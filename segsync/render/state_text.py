@@ -61,9 +61,7 @@ def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> list
             if len(rows) >= limit:
                 break
     total = state.member_counts().get(segment.number, 0)
-    if len(rows) < total:
-        rows.append(line(Span(f"… {total - len(rows):,} more", Style.DIM)))
-    return rows or [line("No members.")]
+    return [*rows, *_more(total - len(rows))] or [line("No members.")]
 
 
 def _find(state: State, name: str) -> StateSegment:
@@ -97,4 +95,8 @@ def rejects_text(state: State, limit: int, columns: int, *, show_ids: bool) -> l
             f"{figures.moment(item.next_attempt_at_ms)}: {item.reason}"
         )
         rows += wrapped(printable(text), columns, indent="    ", first="  ")
-    return rows
+    return rows + _more(sum(state.reject_counts().values()) - limit)
+
+
+def _more(left: int) -> list[Line]:
+    return [line(Span(f"… {left:,} more: --limit N shows more of them", Style.DIM))] * (left > 0)

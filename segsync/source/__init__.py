@@ -11,6 +11,7 @@ from segsync.secret import Secret, secrets_of
 from segsync.source.columns import check_columns
 from segsync.source.lane import Column, Lane
 from segsync.source.messages import Translator
+from segsync.source.query import LEXES, STANDARD
 from segsync.source.reading import QueryResult, Source
 from segsync.source.values import INVALID
 
@@ -31,14 +32,18 @@ def open_source(
     lane: Literal["auto", "dbapi"] = "auto",
     parallelism: int = 4,
     folder: Path | None = None,
+    place: str | None = None,
 ) -> Source:
     """Open the source `name` at the SQLAlchemy URL `url`, read-only and in one snapshot.
 
     `lane` is "dbapi" to read through SQLAlchemy's driver where ADBC could. Up to `parallelism`
-    queries run at once, where the database can. Relative file paths begin at `folder`.
-    Raises SourceError.
+    queries run at once, where the database can. Relative file paths begin at `folder`. Errors name
+    the `place` of the URL. Raises SourceError.
     """
-    translator = Translator(name, secrets_of(url.reveal()))
+    lexis = LEXES.get(_backend(url.reveal()), STANDARD)
+    server = _server(url.reveal())
+    secrets = secrets_of(url.reveal())
+    translator = Translator(name, secrets, lexis, server=server, place=place)
     try:
         opened = _open(url.reveal(), lane, parallelism, folder)
     except SourceError as error:
@@ -49,7 +54,7 @@ def open_source(
 
 
 def _open(url: str, lane: str, parallelism: int, folder: Path | None) -> Lane:
-    backend = url.partition("://")[0].partition("+")[0]
+    backend = _backend(url)
     if lane == "auto" and backend == "sqlite":
         from segsync.source.adbc_sqlite import SqliteLane
         from segsync.source.sqlite import read_only_uri
@@ -62,6 +67,16 @@ def _open(url: str, lane: str, parallelism: int, folder: Path | None) -> Lane:
     from segsync.source.dbapi import DbapiLane
 
     return DbapiLane(url, folder)
+
+
+def _backend(url: str) -> str:
+    return url.partition("://")[0].partition("+")[0]
+
+
+def _server(url: str) -> str | None:
+    """The host and port of a database that is not a file."""
+    location = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    return location.rpartition("@")[2] or None
 
 
 def _has_adbc_postgresql() -> bool:

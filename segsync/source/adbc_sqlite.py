@@ -10,7 +10,7 @@ from segsync.errors import SourceError
 from segsync.model import Segment
 from segsync.source import sqlite
 from segsync.source.lane import BATCH_ROWS, Column, Control, Execution
-from segsync.source.query import SQLITE, Query, parse
+from segsync.source.query import SQLITE, Query, parse, refuse_unbound
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,7 @@ class SqliteLane:
     def execute(self, segment: Segment, _control: Control) -> Iterator[Execution]:
         """Run the query of `segment`."""
         query = parse(segment, SQLITE)
+        refuse_unbound(segment, query)
         names = list(dict.fromkeys(query.names))
         sql = query.render(lambda name: f"?{names.index(name) + 1}")
         values = _bound(segment, query)

@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
 from segsync.source import postgresql, sqlite
-from segsync.source.dialects import CONNECT_ARGS, PACKAGES, dialect, in_folder, with_driver
+from segsync.source.dialects import (
+    CONNECT_ARGS,
+    EXTRAS,
+    PACKAGES,
+    dialect,
+    in_folder,
+    with_driver,
+)
 from segsync.source.lane import BATCH_ROWS, Control, Execution
-from segsync.source.query import parse
+from segsync.source.query import parse, refuse_unbound
 from segsync.source.shapes import Shape, shape
 
 if TYPE_CHECKING:
@@ -48,6 +55,8 @@ class DbapiLane:
     def execute(self, segment: Segment, control: Control) -> Iterator[Execution]:
         """Run the query of `segment`."""
         query = parse(segment, self._dialect.lexis)
+        if self._dialect.lexis.marks:
+            refuse_unbound(segment, query)
         text = query.render(lambda name: f"{MARGIN}{name}{MARGIN}")
 
         # Closing a cursor may read the rest of its rows, so it stays interruptible.
@@ -206,7 +215,8 @@ def _engine(url: str, folder: Path | None) -> Engine:
 
 
 def _missing(module: str) -> SourceError:
-    package = PACKAGES.get(module, module)
+    extra = EXTRAS.get(module)
+    package = f"segsync[{extra}]" if extra else PACKAGES.get(module, module)
     return SourceError(
         f"the driver for this database is not installed: there is no module for `{module}`",
         hint=f'Install it: pip install "{package}"',

@@ -89,13 +89,14 @@ CONNECT_ARGS: Mapping[str, Mapping[str, object]] = {
 }
 """What a driver, by SQLAlchemy's name, is told on connecting."""
 
+EXTRAS = {"psycopg": "postgres", "pymysql": "mysql", "duckdb": "duckdb", "duckdb_engine": "duckdb"}
+"""What segsync is installed with for a module or dialect that is missing."""
+
 PACKAGES = {
-    "psycopg": "psycopg[binary]",
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
     "snowflake": "snowflake-sqlalchemy",
     "bigquery": "sqlalchemy-bigquery",
-    "duckdb": "duckdb-engine",
     "redshift": "sqlalchemy-redshift",
     "databricks": "databricks-sqlalchemy",
     "trino": "trino[sqlalchemy]",
@@ -107,19 +108,21 @@ PACKAGES = {
 
 PREFERRED_DRIVERS = {
     "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2")),
-    "mysql": (("MySQLdb", "mysqldb"), ("pymysql", "pymysql")),
-    "mariadb": (("MySQLdb", "mysqldb"), ("pymysql", "pymysql")),
+    "mysql": (("pymysql", "pymysql"), ("MySQLdb", "mysqldb")),
+    "mariadb": (("pymysql", "pymysql"), ("MySQLdb", "mysqldb")),
 }
-"""For URLs that name no driver: (module, driver), the first that is installed is taken."""
+"""For URLs that name no driver: (module, driver), the first that is installed is taken; where none
+is, the first is missed: that of the extra."""
 
 
 def with_driver(url: str) -> str:
     """`url` with a driver that is installed, where it names none."""
     scheme, separator, rest = url.partition("://")
     scheme = {"postgres": "postgresql"}.get(scheme, scheme)
-    for module, driver in PREFERRED_DRIVERS.get(scheme, ()):
-        if find_spec(module):
-            return f"{scheme}+{driver}{separator}{rest}"
+    drivers = PREFERRED_DRIVERS.get(scheme, ())
+    installed = [driver for module, driver in drivers if find_spec(module)]
+    for driver in (*installed, *(driver for _, driver in drivers)):
+        return f"{scheme}+{driver}{separator}{rest}"
     return f"{scheme}{separator}{rest}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
 from segsync.secret import MASK, SHORTEST_REDACTED, Redactor
+from segsync.source.query import STANDARD, Lexis, parse, values_hint
 
 _NOISE = (
     # The query as sent, with an arrow under the place: it may hold parameter values.
@@ -36,11 +37,25 @@ LONGEST_MESSAGE = 500
 
 
 class Translator:
-    """Turns what a driver raised into a SourceError that hides `secrets`."""
+    """Turns what a driver raised into a SourceError that hides `secrets`.
 
-    def __init__(self, source: str, secrets: Iterable[str]) -> None:
+    `where` the source is: its server, if it has one, and the `place` of its URL in the spec.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        secrets: Iterable[str],
+        lexis: Lexis = STANDARD,
+        *,
+        server: str | None = None,
+        place: str | None = None,
+    ) -> None:
         self._source = source
         self._secrets = tuple(secrets)
+        self._lexis = lexis
+        self._server = server
+        self._place = place
 
     def query_failed(self, segment: Segment, error: BaseException, rows: int) -> SourceError:
         """The query of `segment` failed after `rows` rows."""
@@ -48,14 +63,29 @@ class Translator:
         return SourceError(
             f"the query failed in source `{self._source}`{when}: "
             + self.text(error, (segment.params or {}).values()),
+            hint=self._query_hint(segment, error),
             place=segment.query_place,
         )
 
+    def _query_hint(self, segment: Segment, error: BaseException) -> str | None:
+        try:
+            unbound = parse(segment, self._lexis).unbound
+        except SourceError:
+            unbound = ()
+        if unbound:
+            return f"Is a value meant by {', '.join(unbound)}? {values_hint(unbound)}"
+        if re.search(r"permission denied|command denied|access denied", _message(error), re.I):
+            return f"Let the user of source `{self._source}` read what the query names."
+        return None
+
     def not_opened(self, error: BaseException) -> SourceError:
         """There is no connection."""
+        at = f" at {self._server}" if self._server else ""
+        where = f"at {self._place}" if self._place else "under `sources:`"
         return SourceError(
             f"source `{self._source}` cannot be opened: {self.text(error)}",
-            hint="Check its URL under `sources:`, and that the database can be reached from here.",
+            hint=f"Is the database{at} running, and can it be reached from here with what its URL "
+            f"says? That stands {where}.",
         )
 
     def text(self, error: BaseException, params: Iterable[ParamValue] = ()) -> str:

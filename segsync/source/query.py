@@ -7,7 +7,7 @@ over, as each dialect writes them. Whether the query means anything is the datab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,7 +20,10 @@ QUERY_WORDS = frozenset({"select", "with", "values", "table", "from"})
 
 @dataclass(frozen=True, slots=True)
 class Lexis:
-    """How a dialect writes strings, names and comments, where dialects differ."""
+    """How a dialect writes strings, names and comments, where dialects differ.
+
+    `marks`: `?`, `@name` and `$name` are parameters, and `:name` can be nothing else.
+    """
 
     backslash_escapes: bool = False
     escape_strings: bool = False
@@ -29,10 +32,11 @@ class Lexis:
     backticks: bool = False
     hash_comments: bool = False
     nested_comments: bool = False
+    marks: bool = False
 
 
 STANDARD = Lexis()
-SQLITE = Lexis(brackets=True, backticks=True)
+SQLITE = Lexis(brackets=True, backticks=True, marks=True)
 POSTGRESQL = Lexis(escape_strings=True, dollar_quotes=True, nested_comments=True)
 DUCKDB = Lexis(escape_strings=True, dollar_quotes=True)
 MYSQL = Lexis(backslash_escapes=True, backticks=True, hash_comments=True)
@@ -62,10 +66,12 @@ class Query:
     """A query without its closing semicolon: its text, cut at the parameters.
 
     `plain` is a query without any parenthesis: it calls no function and has no subquery.
+    `unbound` looks like a parameter, and no value was given for it.
     """
 
     pieces: tuple[str | Parameter, ...]
     plain: bool
+    unbound: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,12 +104,37 @@ def parse(segment: Segment, lexis: Lexis) -> Query:
     while code and code[-1].kind == ";":
         tokens.remove(code.pop())
     _check_shape(code, refuse)
-    query = Query(_pieces(tokens), plain=all(token.kind != "(" for token in code))
+    query = Query(
+        _pieces(tokens),
+        plain=all(token.kind != "(" for token in code),
+        unbound=tuple(dict.fromkeys(token.text for token in code if token.kind == "unbound")),
+    )
     unused = [name for name in params if name not in query.names]
     if unused:
         names = ", ".join(f":{name}" for name in unused)
         raise refuse(f"does not use its params {names}", "Use them in the query, or remove them.")
     return query
+
+
+def refuse_unbound(segment: Segment, query: Query) -> None:
+    """Raise SourceError where no value was given for a parameter of a dialect with `marks`.
+
+    SQLite would give it another one's value, or NULL, and return other members than are meant.
+    """
+    if query.unbound:
+        raise SourceError(
+            f"no value is given for {', '.join(query.unbound)} in the query",
+            hint=values_hint(query.unbound),
+            place=segment.query_place,
+        )
+
+
+def values_hint(unbound: Iterable[str]) -> str:
+    """How to give a query the values of what looks like its parameters."""
+    names = [text[1:] for text in unbound if text.startswith(":")]
+    if not names:
+        return "Write :NAME there, and give its value under `params:`."
+    return f"Give the segment `params: {{{', '.join(f'{name}: …' for name in names)}}}`."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +193,7 @@ def _tokens(text: str, lexis: Lexis, params: frozenset[str]) -> Iterator[_Token]
         if kind == "block":
             kind, end = _block_comment(text, at, nested=lexis.nested_comments)
         elif kind == "parameter" and match.group()[1:] not in params:
-            kind = "other"
+            kind = "unbound"
         elif kind == "mark":
             kind = match.group()
         yield _Token(kind, text[at:end])
@@ -203,13 +234,14 @@ def _pattern(lexis: Lexis) -> re.Pattern[str]:
     comments = [r"--(?=\s|\Z)[^\n]*" if lexis.hash_comments else r"--[^\n]*"]
     if lexis.hash_comments:
         comments.append(r"\#[^\n]*")
+    marks = r"|(?P<unbound>\?\d*|[@$]\w+)" if lexis.marks else ""
     return re.compile(
         rf"(?P<quotation>{'|'.join(quotations)})"
         rf"|(?P<comment>{'|'.join(comments)})"
         r"|(?P<block>/\*)"
         r"|(?P<space>\s+)"
         r"|(?P<cast>::)"
-        r"|(?P<parameter>:[^\W\d]\w*)"
+        rf"|(?P<parameter>:[^\W\d]\w*){marks}"
         r"|(?P<word>[\w$@]+)"
         r"|(?P<mark>[();])"
         rf"|(?P<unterminated>[{opening}])"

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["json_schema", "load_spec"]
 
 
-def load_spec(path: Path, environ: Mapping[str, str]) -> Spec:
+def load_spec(path: Path, environ: Mapping[str, str], *, connecting: bool = True) -> Spec:
     """The spec at `path` with everything it includes, `${NAME}` taken from `environ`.
+
+    Without `connecting`, the variables of sources, token and proxy may be unset: such a source is
+    not in the spec, such a token is empty. For those who look at the state only.
 
     Raises UsageError where `path` cannot be read, and SpecError with the problems of all files.
     """
     from segsync.spec.load import load
 
-    return load(path, environ)
+    return load(path, environ, connecting=connecting)
 
 
 def json_schema(part: Literal["spec", "included"] = "spec") -> dict[str, object]:

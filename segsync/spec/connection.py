@@ -16,16 +16,23 @@ from segsync.spec.problems import Problems, Wrong, shown
 from segsync.spec.schema import TEXT, DestinationEntry, SpecFile
 from segsync.spec.values import to_value
 
+_TO_CONNECT = ("api_token", "proxy")
 DEFAULT_STATE = str(SpecFile.model_fields["state"].default)
 
 
 class Connections:
-    """Reads the main file's destination, sources and state; what is wrong becomes a problem."""
+    """Reads the main file's destination, sources and state; what is wrong becomes a problem.
 
-    def __init__(self, main: Document, expander: Expander, problems: Problems) -> None:
+    Without `connecting`, variables that only a connection needs may be unset.
+    """
+
+    def __init__(
+        self, main: Document, expander: Expander, problems: Problems, *, connecting: bool
+    ) -> None:
         self._main = main
         self._expander = expander
         self._problems = problems
+        self._connecting = connecting
 
     def destination(self) -> DestinationSettings | None:
         """The destination, or None where problems says what is wrong."""
@@ -33,9 +40,14 @@ class Connections:
         if node is None:
             return None
         self._refuse_literals(node)
-        value = to_value(node, self._expander)
+        unset = {key for key in _TO_CONNECT if self._may_stay_unset(node.get(key))}
+        given = {
+            key: to_value(entry.value, self._expander)
+            for key, entry in node.entries.items()
+            if key not in unset
+        }
+        value = given | dict.fromkeys(unset & {"api_token"}, "")
         found = check(DestinationEntry, value, self._main.root, ("destination",), self._problems)
-        given = value if isinstance(value, dict) else {}
         self._refuse_plain_http(given)
         token = self._token(given.get("api_token"))
         ca_file = self._ca_file(given.get("ca_file"))
@@ -61,6 +73,12 @@ class Connections:
             self._problems.add(node.place, "there is no source", "write NAME: ${NAME_URL}")
         usable = {name: self._source(name, node) for name in node.entries}
         return {name: Secret(url) for name, url in usable.items() if url is not None}
+
+    def source_places(self) -> dict[str, str]:
+        """Where the URL of each source stands, and the variables in it."""
+        node = self._main.root.get("sources")
+        entries = node.entries if isinstance(node, MapNode) else {}
+        return {name: _described(entry.value) for name, entry in entries.items()}
 
     def state(self) -> Path:
         """The path of the state file.
@@ -92,6 +110,8 @@ class Connections:
             self._problems.add(entry.key.place, wrong.message, wrong.hint)
             return None
         self._refuse_password(entry.value)
+        if self._may_stay_unset(entry.value):
+            return None
         value = to_value(entry.value, self._expander)
         text = check(TEXT, value, self._main.root, path, self._problems)
         if text is None:
@@ -102,6 +122,9 @@ class Connections:
         except Wrong as wrong:
             self._add(entry.value, wrong)
             return None
+
+    def _may_stay_unset(self, node: Node | None) -> bool:
+        return not self._connecting and self._expander.lacks(_parts(node))
 
     def _refuse_literals(self, destination: MapNode) -> None:
         token = destination.get("api_token")
@@ -170,6 +193,11 @@ def _parts(node: Node | None) -> Template:
         return template(node.text) if isinstance(node, ScalarNode) else ()
     except Wrong:
         return ()
+
+
+def _described(node: Node) -> str:
+    names = [f"${{{part.name}}}" for part in _parts(node) if isinstance(part, Reference)]
+    return f"{node.place} ({', '.join(names)})" if names else str(node.place)
 
 
 def _is_one_variable(node: ScalarNode) -> bool:

@@ -201,10 +201,13 @@ def _what_instead(path: Path) -> str:
     return "`segsync init` writes a first one; -f names another file"
 
 
-def _neighbours(path: Path) -> str | None:
+def _neighbours(path: Path) -> str:
+    """The file that was probably meant, or those that there are."""
     try:
         names = [child.name for child in path.parent.iterdir()][:1000]
     except OSError:
         return f"there is no folder {path.parent}"
     close = nearest(path.name, names)
-    return close if close and close.startswith("did") else None
+    if close and not close.startswith("did"):
+        close = nearest(path.name, [name for name in names if Path(name).suffix == path.suffix])
+    return close or "the path is relative to the file that it stands in"

@@ -66,6 +66,11 @@ class Expander:
         whole = "".join(texts[part] or "" for part in parts)
         return Hidden(whole) if any(isinstance(text, Hidden) for text in texts.values()) else whole
 
+    def lacks(self, parts: Template) -> bool:
+        """Whether a variable among `parts` is not set, and has no default."""
+        references = [part for part in parts if isinstance(part, Reference)]
+        return any(part.default is None and part.name not in self._environ for part in references)
+
     def _text_of(self, part: str | Reference, place: Place) -> str | None:
         if isinstance(part, str):
             return part

@@ -23,7 +23,7 @@ from segsync.spec.values import to_value
 _PLACES = {"place", "query_place"}
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Spec:
+def load(path: Path, environ: Mapping[str, str], *, connecting: bool) -> Spec:
     """The spec at `path`. Raises UsageError, SpecError."""
     problems = Problems()
     main = read_main(path, problems)
@@ -32,7 +32,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Spec:
     check_keys(SpecFile, main.root, problems)
     _check_version(main, problems)
     expander = Expander(environ, problems)
-    connections = Connections(main, expander, problems)
+    connections = Connections(main, expander, problems, connecting=connecting)
     destination = connections.destination()
     sources = connections.sources()
     state = connections.state()
@@ -41,6 +41,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Spec:
     shared = Shared(
         sources=names,
         dialects={name: urls.dialect(url.reveal()) for name, url in sources.items()},
+        connecting=connecting,
         defaults=_defaults(main, names, problems),
         default_source=find(main.root, ("defaults", "source")) is not None,
         folder=folder,
@@ -61,6 +62,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Spec:
         segments=segments,
         removed=removed,
         sha256=digest(destination, tuple(sources), segments, removed),
+        source_places=connections.source_places(),
     )
 
 

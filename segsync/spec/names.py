@@ -58,8 +58,8 @@ def identifier(value: object) -> str:
         raise Unfit("an id: a text or an integer")
     text = value if isinstance(value, str) else str(value)
     _refuse_reference(text)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
-        raise Wrong(f"{shown(text)} is not an id", "ids of the platform are numbers, like 1509")
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", text):
+        raise Wrong(f"{shown(text)} is not an id", "ids of the platform are digits, like 1509")
     return str(text)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from segsync.errors import SourceError
 from segsync.model import ParamValue, Segment
-from segsync.source.query import LEXES, STANDARD, Lexis, parse
+from segsync.source.query import LEXES, STANDARD, Lexis, parse, refuse_unbound
 from segsync.spec.files import Document, Folder, read_query
 from segsync.spec.nodes import MapNode, Node, ScalarNode, find, key_place
 from segsync.spec.problems import Place, Problems, Wrong, nearest, shown
@@ -69,7 +69,7 @@ def query_of(entry: SegmentEntry, part: Part, folder: Folder) -> tuple[str, str]
 
 
 def refuse_unreadable(segment: Segment, part: Part, dialect: str | None) -> None:
-    """Report what `segsync.source` would refuse in the text of the query, and unused params.
+    """Report what `segsync.source` would refuse in the text of the query, and its wrong params.
 
     `dialect` is that of the source's URL, None where it is not known.
     """
@@ -77,12 +77,15 @@ def refuse_unreadable(segment: Segment, part: Part, dialect: str | None) -> None
     if not text or len(text) > LONGEST_CHECKED or text.count(";") > MOST_SEMICOLONS:
         return
     lexis = LEXES.get(dialect or "", STANDARD)
-    if _refusal(segment, segment.params, lexis) is None:
+    if _refusal(segment, segment.params, lexis, whole=True) is None:
         return
     shape = _refusal(segment, None, lexis)
-    if shape is not None:
+    unbound = None
+    if shape is None and _refusal(segment, segment.params, lexis) is None:
+        unbound = _refusal(segment, segment.params, lexis, whole=True)
+    if found := shape or unbound:
         file, line, column = segment.query_place.rsplit(":", 2)
-        part.problems.add(Place(file, int(line), int(column)), shape.message, shape.hint)
+        part.problems.add(Place(file, int(line), int(column)), found.message, found.hint)
     for name, value in (segment.params or {}).items() if shape is None else ():
         if _refusal(segment, {name: value}, lexis) is not None:
             used = set(re.findall(r"(?<![\w:]):([A-Za-z_]\w*)", text)) - {name}
@@ -92,10 +95,17 @@ def refuse_unreadable(segment: Segment, part: Part, dialect: str | None) -> None
 
 
 def _refusal(
-    segment: Segment, params: Mapping[str, ParamValue] | None, lexis: Lexis
+    segment: Segment,
+    params: Mapping[str, ParamValue] | None,
+    lexis: Lexis,
+    *,
+    whole: bool = False,
 ) -> SourceError | None:
+    """Why the query cannot be read with `params`; as a `whole` where these are all."""
     try:
-        parse(replace(segment, params=params), lexis)
+        query = parse(replace(segment, params=params), lexis)
+        if whole and lexis.marks:
+            refuse_unbound(segment, query)
     except SourceError as error:
         return error
     return None

@@ -13,8 +13,9 @@ from segsync.spec.problems import Unfit, Wrong
 
 _DURATION = r"[1-9][0-9]*[mhdw]"
 _PERCENT = r"[0-9]{1,3}(\.[0-9]+)?%"
+_ID = "(0|[1-9][0-9]{0,18})"
 _ID_SCHEMA = {
-    "anyOf": [{"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}, {"type": "integer"}]
+    "anyOf": [{"type": "string", "pattern": f"^{_ID}$"}, {"type": "integer", "minimum": 0}]
 }
 
 
@@ -49,7 +50,11 @@ ParameterName = Annotated[
     str, *_checked(names.parameter_name, type="string", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
 ]
 EnvironmentId = Annotated[
-    str, *_checked(names.identifier, anyOf=[{"type": "string"}, {"type": "integer"}])
+    str,
+    *_checked(
+        names.identifier,
+        anyOf=[{"type": "string", "pattern": rf"^{_ID}$|\$\{{"}, _ID_SCHEMA["anyOf"][1]],
+    ),
 ]
 IdIfGiven = Annotated[str | None, *_checked(names.identifier, **_ID_SCHEMA)]
 IdOrNone = Annotated[

@@ -23,12 +23,14 @@ MOST_SEGMENTS = 10_000
 class Shared:
     """What every segment may need: the sources' names, the defaults, and where queries are.
 
-    `dialects` are of the sources whose URL can be used. `default_source` says that the defaults
-    name a source, even if they do it wrongly.
+    `dialects` are of the sources whose URL can be used; without `connecting` it may be unset, and
+    how a query is to be read is not known then. `default_source` says that the defaults name a
+    source, even if they do it wrongly.
     """
 
     sources: tuple[str, ...]
     dialects: Mapping[str, str]
+    connecting: bool
     defaults: Defaults
     default_source: bool
     folder: Folder
@@ -140,7 +142,8 @@ def read_segment(part: Part, shared: Shared) -> Segment | None:
         invalid_rows=chosen.invalid_rows,
         guard=_guard(entry, shared.defaults),
     )
-    refuse_unreadable(segment, part, shared.dialects.get(segment.source))
+    if shared.connecting or segment.source in shared.dialects:
+        refuse_unreadable(segment, part, shared.dialects.get(segment.source))
     return segment
 
 

@@ -3,7 +3,7 @@
 from segsync.state.closing import Closing, Outcome
 from segsync.state.file import create, drafts_of, is_there
 from segsync.state.journal import Journal
-from segsync.state.lock import hold
+from segsync.state.lock import apply_at_work, hold
 from segsync.state.opening import empty_state, open_state
 from segsync.state.records import (
     Identity,
@@ -31,6 +31,7 @@ __all__ = [
     "State",
     "StateMoved",
     "StateSegment",
+    "apply_at_work",
     "create",
     "drafts_of",
     "empty_state",

@@ -66,12 +66,12 @@ def check_file(path: Path) -> None:
         raise damaged(path, "the file is empty")
     if len(header) < HEADER_LENGTH or not header.startswith(HEADER):
         raise damaged(path, "it is not a SQLite file")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise damaged(path, "it is a SQLite file, but not a state of segsync")
     if int.from_bytes(header[16:18], "big") != PAGE_SIZE:
         raise damaged(path, "its header gives pages of another size")
     if header[18:20] != ROLLBACK_JOURNAL:
         raise damaged(path, "its header says that it is not kept with a rollback journal")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise damaged(path, "it is a SQLite file, but not a state of segsync")
     _check_length(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
@@ -73,12 +74,61 @@ def _user() -> str:
 
 def _locked(state: Path, holder: Path) -> Locked:
     hint = "wait until it has finished; the lock ends by itself when its process does"
+    who = _read(holder)
+    text = f"by {who['command']} of {_process(who)}" if who else "by another process"
+    return Locked(f"the state {state} is locked {text}", hint=hint)
+
+
+def _read(holder: Path) -> dict[str, str] | None:
+    """The holder's description, where there is one that says everything."""
     try:
         who = json.loads(holder.read_text())
-        text = (
-            f"by {who['command']} of {who['user']}, process {who['pid']} on {who['host']}, "
-            f"since {who['since']}"
-        )
+        return {key: str(who[key]) for key in ("pid", "host", "user", "command", "since")}
     except (OSError, ValueError, KeyError, TypeError):
-        text = "by another process"
-    return Locked(f"the state {state} is locked {text}", hint=hint)
+        return None
+
+
+def _process(who: dict[str, str]) -> str:
+    return f"{who['user']}, process {who['pid']} on {who['host']}, since {who['since']}"
+
+
+def apply_at_work(state: Path) -> str | None:
+    """Whose apply holds the lock now; None where none does."""
+    state = state.resolve()
+    who = _read(Path(f"{state}.holder"))
+    if who is None or who["command"] != "apply" or _has_died(who):
+        return None
+    return _process(who) if _is_locked(Path(f"{state}.lock")) else None
+
+
+def _has_died(who: dict[str, str]) -> bool:
+    """Whether the holder is surely no more.
+
+    To look at the lock is to take it for an instant, where it is free: an apply that starts just
+    then would be turned away.
+    """
+    if who["host"] != socket.gethostname() or not who["pid"].isdecimal():
+        return False
+    try:
+        os.kill(int(who["pid"]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

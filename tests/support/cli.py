@@ -22,6 +22,7 @@ from pathlib import Path
 from segsync.cli.main import run
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 from tests.support.canary import TOKEN
+from tests.support.processes import heed_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
@@ -193,6 +194,7 @@ class OnTerminal:
             stdout=other_end,
             stderr=other_end,
             start_new_session=True,
+            preexec_fn=heed_signals,
         )
         os.close(other_end)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from tests.support.cli import environment
+from tests.support.processes import heed_signals
 from tests.support.world import TOKEN, World, assert_sound
 
 PATIENCE = 60.0
@@ -41,6 +42,7 @@ def traced(world: World, call: str, injection: str) -> subprocess.CompletedProce
         text=True,
         timeout=PATIENCE,
         check=False,
+        preexec_fn=heed_signals,
     )
 
 

@@ -1,0 +1,69 @@
+"""What a plan's reader must know first: of its state, of the run that is open, of the spec."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from segsync.model import RemovedSegment, Spec
+from segsync.plan import Plan, SegmentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan does not know: its state's path, whose apply is at work on that now, and what
+    the spec has under `removed`.
+    """
+
+    state: str
+    at_work: str | None = None
+    removed: tuple[RemovedSegment, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Spec, at_work: str | None = None) -> Surroundings:
+        """Those of a plan for `spec`."""
+        return cls(str(spec.state), at_work, spec.removed)
+
+
+def notes(plan: Plan, around: Surroundings) -> Iterator[str]:
+    """What comes before everything else in a plan's presentation."""
+    if around.at_work:
+        yield (
+            f"An apply is at work now, of {around.at_work}. What it does is not in this plan yet: "
+            "plan again when it has ended."
+        )
+    elif plan.open_run:
+        yield (
+            f"Run {plan.open_run} is not finished: what became of its commands is not known yet. "
+            "`segsync apply` finds that out first, and says again what is in doubt."
+        )
+    elif not plan.serial:
+        yield (
+            f"No apply is recorded in the state {around.state} yet, so every member counts as new. "
+            "That is right for the first apply. If there was a state before, restore it from its "
+            "backup first: without it, those who have left a query since are not removed."
+        )
+    if plan.partial:
+        yield "This plan is partial: --target or --exclude leaves segments out."
+    yield from _misspelt(plan, around.removed)
+
+
+def _misspelt(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:
+    """Entries under `removed` that probably mean a segment that is orphaned.
+
+    Others are left alone: what was removed stands there until somebody takes it out.
+    """
+    orphans = [
+        name
+        for segment in plan.with_status(SegmentStatus.ORPHANED)
+        for name in dict.fromkeys((segment.name, segment.address.value))
+    ]
+    carried_out = {segment.name for segment in plan.with_status(SegmentStatus.REMOVED)}
+    for entry in removed:
+        near = difflib.get_close_matches(entry.name, orphans, n=1)
+        if near and entry.name not in carried_out:
+            yield (
+                f"{entry.place}: the state has no segment {entry.name!r} to remove: did you mean "
+                f"{near[0]!r}?"
+            )
