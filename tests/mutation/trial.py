@@ -98,17 +98,19 @@ class Trial:
     def _chosen(self, mutant: Mutant) -> dict[str, float]:
         """Seconds of the tests that come to the mutant, those that promise most first.
 
-        They are quick, come to much of the module, and have noticed other mutants of it.
+        They are quick, come to much of the module, have noticed other mutants of it, and stand in
+        the files that are named first.
         """
         place, module = mutant.place, mutant.module
         seconds: dict[str, float] = {}
         price: dict[str, float] = {}
-        for file in files(module):
+        for rank, file in enumerate(files(module), start=1):
             for test, each in self._tests[file].items():
                 lines = each.lines.get(module, set())
                 if lines if place is None else not lines.isdisjoint(place):
                     seconds[test] = each.seconds
-                    price[test] = each.seconds / len(lines) / (1 + self._kills[module][test])
+                    merit = len(lines) * (1 + self._kills[module][test]) / rank
+                    price[test] = each.seconds / merit
         order = sorted(price, key=price.__getitem__)
         sums = accumulate(seconds[test] for test in order)
         within = len(list(takewhile(lambda total: total <= self._most, sums)))
