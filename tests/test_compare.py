@@ -425,7 +425,14 @@ def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
 
 def test_equal_rows_are_one_member() -> None:
     rows = [row("a", 1), row("b", 1), row("a", 1), row("a", 1)]
-    for snapshot in ({}, {"a": (print_of(1), 0)}, {"b": (print_of(2), 0)}, {"c": (1, 0)}):
+    everybody = {name: (print_of(1), 0) for name in "abc"}
+    for snapshot in (
+        {},
+        {"a": (print_of(1), 0)},
+        {"b": (print_of(2), 0)},
+        {"c": (1, 0)},
+        everybody,
+    ):
         compared, words = one(rows, *COLUMNS, of=BAG, snapshot=snapshot)
         difference = compared.difference
         assert (difference.desired, difference.duplicates, difference.conflicts) == (2, 2, 0)

@@ -8,7 +8,7 @@ from tests.mutation import python_rules, sql_rules
 from tests.mutation.__main__ import mutants_of
 from tests.mutation.accepted import key, reasons
 from tests.mutation.modules import TESTS, files
-from tests.mutation.mutant import Edit
+from tests.mutation.mutant import Edit, Mutant
 
 ROOT = Path(__file__).parents[1]
 SQL = """sql = f"SELECT a FROM t WHERE a < {one > two} AND b BETWEEN 3 AND 4 ORDER BY a DESC"\n"""
@@ -57,6 +57,18 @@ def test_python_is_broken_and_its_texts_are_not() -> None:
         assert CODE.replace(before, after) in found
     assert all('"""Never more than a."""' in text for text in found)
     assert not any('"a <= b"' in text for text in found)
+
+
+def test_a_mutant_is_shown_to_tests_that_reach_its_statement() -> None:
+    text = f"LIMIT = 3\n{CODE}"
+    places = {
+        (edit.put, mutant.line): mutant.place
+        for edit in python_rules.edits(text)
+        for mutant in [Mutant("module.py", text, edit, 1)]
+    }
+    assert places["4", 1] is None, "an import runs it"
+    assert places["or", 4] == range(4, 5), "the head of the statement, not its body"
+    assert places["pass", 5] == range(5, 6)
 
 
 def test_what_is_accepted_is_still_a_mutant() -> None:

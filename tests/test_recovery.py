@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,20 @@ def test_an_upload_of_a_killed_apply_may_take_a_while_to_show(world: World) -> N
     assert report.recovered is not None
     assert report.recovered.outcome.confirmed == 2
     assert_sound(world)
+
+
+def test_a_recovered_run_is_the_last_one_of_its_own_segments_only(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("other", rows=["x"])
+    world.apply()
+    world.accounts("vip", "a", "b")
+    assert apply_until_killed(world, "after upload")
+    assert world.apply().run is None
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert {segment.name: segment.last_run for segment in state.segments()} == {
+            "vip": 2,
+            "other": 1,
+        }
 
 
 def test_an_execution_that_the_list_shows_late_is_waited_for(world: World) -> None:

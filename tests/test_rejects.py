@@ -152,9 +152,9 @@ def test_a_reject_is_tried_again_with_growing_pauses_until_it_is_accepted(world:
     for hours in (0, 1, 4, 16, 64, 168, 168):
         if hours:
             assert not world.plan().totals.commands
-            world.advance(hours=hours, minutes=-1)
+            world.advance(hours=hours, seconds=-0.001)
             assert not world.plan().totals.commands
-            world.advance(minutes=1)
+            world.advance(seconds=0.001)
         assert world.plan().totals.commands == 1
         assert world.apply().exit is Exit.REJECTED
     assert rejects_of(world)[0].attempts == 8

@@ -10,12 +10,13 @@ import random
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.mutation import python_rules, sql_rules
 from tests.mutation.accepted import Key, key, reasons
-from tests.mutation.modules import TESTS
+from tests.mutation.modules import HERE, TESTS
 from tests.mutation.mutant import Mutant
-from tests.mutation.trial import HERE, Trial, Verdict, private_copy
+from tests.mutation.trial import Trial, Verdict, private_copy
 
 
 def arguments() -> argparse.Namespace:
@@ -26,13 +27,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default %(default)s)")
     parser.add_argument("--only", action="append", metavar="MODULE:NUMBER", help="this mutant")
     parser.add_argument(
-        "--longest", type=float, default=3600, metavar="SECONDS",
-        help="leave out tests that take longer: survivors are to be tried again without this",
+        "--seconds", type=float, default=3600, metavar="SECONDS",
+        help="of tests for each mutant, those that pay best: try survivors again without this",
     )  # fmt: skip
     parser.add_argument(
-        "--files", type=int, metavar="N",
-        help="use the first so many test files of a module: try survivors again without this, too",
-    )  # fmt: skip
+        "--keep", type=Path, metavar="FILE", help="what tests reach, for the next time"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants, run nothing")
     return parser.parse_args()
 
@@ -89,10 +89,9 @@ class Score:
 def try_module(trial: Trial, module: str, mutants: list[Mutant], known: dict[Key, str]) -> Score:
     """Judge these mutants of a module one after the other."""
     score = Score()
-    fit = trial.check(module)
-    if fit.word != "survived":
-        sys.exit(f"{module}: its tests fail without a mutant: {fit.by}")
-    print(f"{module}: {len(mutants)} mutants; {fit.seconds:.0f} s without one", flush=True)
+    if failed := trial.check(module):
+        sys.exit(f"{module}: its tests fail without a mutant: {failed}")
+    print(f"{module}: {len(mutants)} mutants", flush=True)
     for mutant in mutants:
         if key(mutant) in known:
             score.words["accepted"] += 1
@@ -106,7 +105,7 @@ def try_module(trial: Trial, module: str, mutants: list[Mutant], known: dict[Key
 def tell(mutant: Mutant, verdict: Verdict) -> None:
     """One line for a mutant that was noticed, the whole diff for one that was not."""
     place = f"{mutant.name} (line {mutant.line}, {mutant.edit.rule})"
-    print(f"  {verdict.word:8} {verdict.seconds:4.0f} s  {place}  {verdict.by}", flush=True)
+    print(f"  {verdict.word:8} {verdict.seconds:5.1f} s  {place}  {verdict.by}", flush=True)
     if verdict.word == "survived":
         print(mutant.diff())
         print(f"again: python -m tests.mutation --only {mutant.name}", flush=True)
@@ -125,7 +124,7 @@ def main() -> int:
         print({module: len(mutants) for module, mutants in found.items()})
         return 0
     scores: dict[str, Score] = {}
-    with private_copy(options.longest, options.files) as trial:
+    with private_copy(options.seconds, options.keep) as trial:
         for module, mutants in found.items():
             scores[module] = try_module(trial, module, mutants, known)
     for module, score in scores.items():

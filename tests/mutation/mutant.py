@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from dataclasses import dataclass
 
@@ -41,6 +42,24 @@ class Mutant:
         return self.text.count("\n", 0, self.edit.start) + 1
 
     @property
+    def place(self) -> range | None:
+        """The lines of its statement: who runs through none of them cannot notice it.
+
+        None: it stands outside of functions, where a module is imported.
+        """
+        inside = [
+            node
+            for node in ast.walk(ast.parse(self.text))
+            if isinstance(node, ast.stmt) and node.lineno <= self.line <= (node.end_lineno or 0)
+        ]
+        if not any(isinstance(node, ast.FunctionDef) for node in inside):
+            return None
+        innermost = inside[-1]
+        head = range(innermost.lineno, _body(innermost))
+        whole = range(innermost.lineno, (innermost.end_lineno or innermost.lineno) + 1)
+        return head if self.line in head and not isinstance(innermost, ast.FunctionDef) else whole
+
+    @property
     def was(self) -> str:
         """The lines that differ, as they were, without their indentation."""
         return _stripped(self._lines(self.text, self.edit.end))
@@ -64,3 +83,9 @@ class Mutant:
 
 def _stripped(text: str) -> str:
     return "\n".join(line.strip() for line in text.splitlines())
+
+
+def _body(node: ast.stmt) -> int:
+    """The line where the body of a compound statement starts, or the one after a simple one."""
+    body: list[ast.stmt] = getattr(node, "body", [])
+    return body[0].lineno if body else (node.end_lineno or node.lineno) + 1

@@ -24,6 +24,7 @@ COMPARISONS = {
 ARITHMETIC = {"+": "-", "-": "+", "*": "//", "//": "*", "%": "*", "/": "*", "|": "&", "&": "|"}
 HANDLES = {"cursor", "database"}
 """Exchanged with another argument they fail at the first use: nothing is learnt from that."""
+Placed = ast.expr | ast.stmt
 NOT_CODE = (ast.Import, ast.ImportFrom, ast.Pass, ast.Global)
 
 
@@ -138,17 +139,19 @@ class _Walk:
                     yield Edit(start + found.start(), start + found.end(), other, rule)
                 return
 
-    def _edit(self, node: ast.AST, put: str, rule: str) -> Edit:
+    def _edit(self, node: Placed, put: str, rule: str) -> Edit:
         return Edit(self._start(node), self._end(node), put, rule)
 
-    def _source(self, node: ast.AST) -> str:
+    def _source(self, node: Placed) -> str:
         return self.text[self._start(node) : self._end(node)]
 
-    def _start(self, node: ast.AST) -> int:
-        return self._offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
+    def _start(self, node: Placed) -> int:
+        return self._offset(node.lineno, node.col_offset)
 
-    def _end(self, node: ast.AST) -> int:
-        return self._offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+    def _end(self, node: Placed) -> int:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self._offset(node.end_lineno, node.end_col_offset)
 
     def _offset(self, line: int, column: int) -> int:
         """Columns of a syntax tree count bytes."""

@@ -17,6 +17,8 @@ IS_SQL = re.compile(
     r"|GROUP BY|HAVING|VALUES|IS NULL|IS NOT NULL|DESC|DISTINCT)\b|::[A-Z]+"
     rf"|\b(coalesce|min|max|count|sum|greatest|nullif|concat)\(|\w (<|<=|>|>=|=|<>) {FIELD}"
 )
+PROBE = re.compile(r"SELECT 1 FROM|(?<=SELECT 1 FROM ).*( LIMIT 1)\b")
+"""Whether there is a row: which constant stands for one, and how many are read, is all the same."""
 STATEMENT_STARTS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 WORDS = {"add": "renew", "update": "add", "renew": "remove", "remove": "add", "forget": "remove"}
 SWAPS: tuple[tuple[str, str, str], ...] = (
@@ -74,7 +76,10 @@ def edits(text: str) -> Iterator[Edit]:
         masked = _masked(literal)
         if not IS_SQL.search(masked):
             continue
+        probes = [found.span(1 if found[1] else 0) for found in PROBE.finditer(masked)]
         for edit in _edits(literal, masked):
+            if any(first <= edit.start and edit.end <= last for first, last in probes):
+                continue
             yield Edit(start + edit.start, start + edit.end, edit.put, edit.rule)
 
 

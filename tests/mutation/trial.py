@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from pathlib import Path
 
-from tests.mutation.modules import files
+from tests.mutation.child import prepare, run
+from tests.mutation.modules import HERE, TESTS, files
 from tests.mutation.mutant import Mutant
+from tests.mutation.quickest_first import QuickestFirst
+from tests.mutation.reach import Taken, Tracer, taken
 
-HERE = Path(__file__).parents[2]
-LEAST_SECONDS = 120
-SLOWER = 4
-"""So many times as long as without a mutant may its tests take."""
+MEMORY = Path("/dev/shm")
+SLOWER = 10
+PATIENCE = 10.0
+"""A test may take so many times as long as without a mutant, and so many seconds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +37,94 @@ class Verdict:
 
 
 class Trial:
-    """A copy of the tree, and what the tests of each module take there."""
+    """A copy of the tree, and what each test takes and reaches there without a mutant."""
 
-    def __init__(self, tree: Path, longest: float, most_files: int | None) -> None:
+    def __init__(self, tree: Path, most: float, kept: Path | None) -> None:
         self._tree = tree
-        self._durations = tree.with_name("durations.json")
+        self._most = most
+        self._kept = kept
         self._written = int(time.time())
-        self._longest = longest
-        self._most_files = most_files
-        self._checked: dict[str, float] = {}
-        self._limits: dict[str, float] = {}
+        self._taken: dict[str, dict[str, Taken]] = {}
+        self._tests: dict[str, dict[str, Taken]] = {}
+        self._kills: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        if kept and kept.exists():
+            for version, tests in json.loads(kept.read_text()).items():
+                self._taken[version] = {name: taken(plain) for name, plain in tests.items()}
 
-    def check(self, module: str) -> Verdict:
-        """The tests without a mutant: they must pass, or nothing that follows means anything."""
-        seconds = 0.0
-        for file in files(module, self._most_files):
-            if file not in self._checked:
-                verdict = self._run([file], limit=3600)
-                if verdict.word != "survived":
-                    return verdict
-                self._checked[file] = verdict.seconds
-            seconds += self._checked[file]
-        self._limits[module] = max(LEAST_SECONDS, SLOWER * seconds)
-        return Verdict("survived", "", seconds)
+    def check(self, module: str) -> str:
+        """The first test that fails without a mutant: then nothing that follows means anything."""
+        for file in files(module):
+            version = self._version(file)
+            if version not in self._taken:
+                watched = {str(self._tree / name): name for name in TESTS}
+                outcome = run(self._tree, QuickestFirst(None, Tracer(watched)), [file], 3600)
+                if outcome is None or outcome.failed:
+                    return outcome.failed if outcome else f"{file} takes more than an hour"
+                self._taken[version] = outcome.taken
+                self._keep()
+            self._tests[file] = self._taken[version]
+        return ""
+
+    def _keep(self) -> None:
+        if self._kept:
+            plain = {
+                version: {name: each.plain() for name, each in tests.items()}
+                for version, tests in self._taken.items()
+            }
+            self._kept.write_text(json.dumps(plain))
 
     def judge(self, mutant: Mutant) -> Verdict:
-        """Whether the tests notice this mutant."""
+        """Whether the tests that reach this mutant notice it."""
+        tests = self._chosen(mutant)
+        if not tests:
+            return Verdict("survived", "no test comes there", 0)
+        limits = {test: PATIENCE + SLOWER * seconds for test, seconds in tests.items()}
+        limit = 6 * PATIENCE + SLOWER / 2 * sum(tests.values())
+        chosen = sorted({test.partition("::")[0] for test in tests})
         self._write(mutant.module, mutant.mutated)
+        started = time.monotonic()
         try:
-            return self._run(files(mutant.module, self._most_files), self._limits[mutant.module])
+            outcome = run(self._tree, QuickestFirst(limits, None), chosen, limit)
         finally:
             self._write(mutant.module, mutant.text)
+        seconds = time.monotonic() - started
+        if outcome is None:
+            return Verdict("timeout", "", seconds)
+        if outcome.failed:
+            self._kills[mutant.module][outcome.failed] += 1
+            return Verdict("killed", outcome.failed, seconds)
+        return Verdict("survived", f"{len(outcome.taken)} tests", seconds)
+
+    def _chosen(self, mutant: Mutant) -> dict[str, float]:
+        """Seconds of the tests that come to the mutant, those that promise most first.
+
+        They are quick, come to much of the module, have noticed other mutants of it, and stand in
+        the files that are named first.
+        """
+        place, module = mutant.place, mutant.module
+        seconds: dict[str, float] = {}
+        price: dict[str, float] = {}
+        for rank, file in enumerate(files(module), start=1):
+            for test, each in self._tests[file].items():
+                lines = each.lines.get(module, set())
+                if lines if place is None else not lines.isdisjoint(place):
+                    seconds[test] = each.seconds
+                    merit = len(lines) * (1 + self._kills[module][test]) / rank
+                    price[test] = each.seconds / merit
+        order = sorted(price, key=price.__getitem__)
+        sums = accumulate(seconds[test] for test in order)
+        within = len(list(takewhile(lambda total: total <= self._most, sums)))
+        return {test: seconds[test] for test in order[:within]}
+
+    def _version(self, file: str) -> str:
+        """A test file with all that it may use: another version is measured anew."""
+        used = [
+            *self._tree.glob("segsync/**/*.py"),
+            *self._tree.glob("tests/s*/*.py"),
+            self._tree / file,
+        ]
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(used)))
+        return f"{file} {digest.hexdigest()}"
 
     def _write(self, module: str, text: str) -> None:
         """Each version has a time of its own: it tells Python that compiled code is out of date."""
@@ -73,57 +133,17 @@ class Trial:
         self._written += 1
         os.utime(path, (self._written, self._written))
 
-    def _run(self, tests: list[str], limit: float) -> Verdict:
-        command = [
-            sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider",
-            "-p", "tests.mutation.quickest_first", *tests,
-        ]  # fmt: skip
-        started = time.monotonic()
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self._tree,
-                env=os.environ | self._environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            try:
-                status = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                return Verdict("timeout", "", time.monotonic() - started)
-            finally:
-                _end(process)
-            output.seek(0)
-            text = output.read()
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
-        by = failed[1] if failed else text[-2000:] if status else ""
-        return Verdict("killed" if status else "survived", by, time.monotonic() - started)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PYTHONPATH": str(self._tree),
-            "SEGSYNC_DURATIONS": str(self._durations),
-            "SEGSYNC_LONGEST": str(self._longest),
-        }
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Servers that a test has started must not outlive it."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
 
 @contextmanager
-def private_copy(longest: float, most_files: int | None) -> Iterator[Trial]:
+def private_copy(most: float, kept: Path | None) -> Iterator[Trial]:
     """The tree as it stands here, elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="segsync-mutation-") as folder:
+    prepare()
+    where = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="segsync-mutation-", dir=where) as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(
             HERE,
             tree,
             ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "results", ".venv"),
         )
-        yield Trial(tree, longest, most_files)
+        yield Trial(tree, most, kept)

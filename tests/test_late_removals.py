@@ -1,0 +1,91 @@
+"""A removal that was refused once is accepted later: whom it may have taken along is said again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from segsync.emulator import ExecutionScript
+from segsync.report import Exit, Report
+from tests.support.world import Row, World, assert_sound
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """The accounts u1, u2 and u3 are members; h0's removal was refused, and is accepted now."""
+    with World(tmp_path) as made:
+        columns = ("email_hash", "user_account_id", "total")
+        rows = [("h0", None, 1), *accounts()]
+        made.define("vip", *columns, rows=rows, guard={"max_removed": "100%"})
+        made.apply()
+        made.emulator.reject([made.emulator.email("h0")], operations=("DELETE",))
+        made.fill("vip", accounts())
+        assert made.apply().exit is Exit.REJECTED
+        made.emulator.accept_all()
+        made.emulator.refused.clear()
+        yield made
+
+
+def accounts(**totals: int) -> list[Row]:
+    """The members and their data bags: 1 where nothing is said."""
+    return [(None, name, total) for name, total in ({"u1": 1, "u2": 1, "u3": 1} | totals).items()]
+
+
+def in_doubt(report: Report) -> Mapping[str, int]:
+    assert report.run is not None
+    return {"members": report.run.outcome.doubted, "executions": len(report.run.parts)}
+
+
+def assert_settled(world: World) -> None:
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def test_who_is_said_in_the_execution_of_a_late_removal_is_in_doubt(world: World) -> None:
+    world.fill("vip", accounts(u1=2))
+    report = world.apply()
+    assert report.exit is Exit.UNKNOWN
+    assert in_doubt(report) == {"members": 3, "executions": 1}
+    assert_settled(world)
+
+
+def test_who_is_confirmed_after_a_late_removal_is_beyond_doubt(world: World) -> None:
+    world.fill("vip", accounts(u1=2, new=1))
+    report = world.apply(part_limit=200)
+    assert in_doubt(report) == {"members": 2, "executions": 3}
+    assert_settled(world)
+
+
+def test_who_could_not_be_said_after_a_late_removal_is_in_doubt(world: World) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    world.fill("vip", accounts(u1=2, new=1))
+    report = world.apply()
+    assert in_doubt(report) == {"members": 3, "executions": 2}
+    assert_settled(world)
+
+
+def test_a_removal_that_is_wanted_no_more_brings_nobody_into_doubt(world: World) -> None:
+    world.fill("vip", [("h0", None, 1), *accounts()])
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert in_doubt(report) == {"members": 0, "executions": 1}
+    assert_settled(world)
+
+
+def test_a_removal_after_another_kind_of_refusal_brings_nobody_into_doubt(world: World) -> None:
+    """What was refused was an update of h1; h0's removal is refused all the time."""
+    emulator = world.emulator
+    world.fill("vip", [("h1", None, 1), *accounts()])
+    emulator.reject([emulator.email("h0")], operations=("DELETE",))
+    world.apply()
+    world.fill("vip", [("h1", None, 2), *accounts()])
+    emulator.reject([emulator.email("h1")], operations=("UPDATE",))
+    world.advance(days=8)
+    assert world.apply().exit is Exit.REJECTED
+    world.fill("vip", accounts())
+    world.advance(days=8)
+    report = world.apply()
+    assert report.exit is Exit.REJECTED
+    assert in_doubt(report) == {"members": 0, "executions": 1}
