@@ -20,6 +20,7 @@ SegsyncError                 one sentence, where it happened, what to do next
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class SegsyncError(Exception):
@@ -79,7 +80,8 @@ class StateForeign(StateError):
 
 
 class StateStale(StateError):
-    """The platform has seen later runs of this state's lineage: this file is an old copy."""
+    """The platform has seen runs of this state's lineage that the state has not: it is an old copy,
+    or one of two that were both used."""
 
 
 class PlanFileError(SegsyncError):
@@ -91,7 +93,17 @@ class Locked(SegsyncError):
 
 
 class DestinationError(SegsyncError):
-    """Something went wrong between segsync and the platform."""
+    """Something went wrong between segsync and the platform.
+
+    `said` is the part of the message that is the platform's own text, which may name members.
+    """
+
+    said = ""
+
+    def saying(self, text: str) -> Self:
+        """The same error, of whose message this is the platform's own part."""
+        self.said = text
+        return self
 
 
 class NotSent(DestinationError):

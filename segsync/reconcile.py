@@ -150,16 +150,32 @@ def carry_out(
 
 def check_not_stale(state: State, destination: Destination) -> None:
     """Raise StateStale if the platform has seen a run of this lineage that the state has not."""
-    prefix = state.identity.reference_prefix
-    seen = [item.name.removeprefix(prefix) for item in destination.find_imports(prefix)]
-    latest = max((int(text) for text in seen if text.isdecimal()), default=0)
-    if latest > state.identity.serial:
+    prefix, serial = state.identity.reference_prefix, state.identity.serial
+    found = destination.find_imports(prefix)
+    runs = [(int(n), i) for i in found if (n := i.name.removeprefix(prefix)).isdecimal()]
+    latest = max((number for number, _ in runs), default=0)
+    if latest > serial:
         raise StateStale(
-            f"the state {state.path} is an old copy: it is at serial {state.identity.serial}, and "
-            f"the platform has seen run {latest} of its lineage",
-            hint="use the newest copy of the state; if there is none, move this one away: the next "
-            "apply then adds every member again, and cannot remove those that it does not know",
+            f"the state {state.path} is an old copy: it is at serial {serial}, and the platform "
+            f"has seen run {latest} of its lineage",
+            hint=f"use the newest copy of the state; if there is none, {_ANEW}",
         )
+    known = state.import_ids()
+    for number, item in runs:
+        # A creation whose answer was lost may have left an import in which nothing ever was.
+        if item.id != known.get(number) and destination.list_executions(item.id):
+            raise StateStale(
+                f"the state {state.path} is one of two copies that were both used: run {number} of "
+                f"its lineage was made by the other one (document import {item.id})",
+                hint="keep one copy for all: a lock does not reach from one machine to another. "
+                f"Neither of the two knows what the other has sent; to go on, {_ANEW}",
+            )
+
+
+_ANEW = (
+    "move this one away: the next apply then adds every member again, and cannot remove those that "
+    "it does not know"
+)
 
 
 def _refresh_digests(state: State, engine: Engine) -> None:

@@ -56,6 +56,8 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
     import_id = run.import_id or _import_named(run.reference, applying.destination)
     if import_id is None:
         return _Found({})
+    if run.import_id is None:
+        sending.state.note_import(run.serial, import_id)
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
     found = _wait(run, import_id, sending, applying)
     behind = len(sent) < len(run.parts) and len(found) > len(sent)
@@ -95,7 +97,7 @@ def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRe
     if part.status is PartStatus.WAITING:
         return replace(part, status=PartStatus.UNKNOWN if found.behind else PartStatus.UNSENT)
     # How often it was sent is not known: another execution than those that were found may come.
-    is_watched = part.status is PartStatus.SENDING
+    is_watched = part.is_watched or part.status is PartStatus.SENDING
     return judging(replace(part, is_watched=is_watched), found.of_part.get(part.number, []))
 
 

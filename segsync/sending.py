@@ -48,6 +48,7 @@ class Sending:
     problems: list[str] = field(default_factory=list)
     _repeated: bool = False
     """Whether an upload was sent again that may have arrived: its execution may still show."""
+    _hidden: dict[str, str] = field(default_factory=dict)
 
     def send(self, files: Iterable[PayloadFile], judge: Judge) -> tuple[PartRecord, ...]:
         """Upload every part in turn; after one that failed the others are not sent.
@@ -82,7 +83,12 @@ class Sending:
         self.problems.append(self._said(error) + (f" ({error.hint})" if error.hint else ""))
 
     def _said(self, error: DestinationError) -> str:
-        return self.state.hide_members(str(error))
+        """What happened, without the members that the platform's own words may name."""
+        if not error.said:
+            return str(error)
+        if error.said not in self._hidden:
+            self._hidden[error.said] = self.state.hide_members(error.said)
+        return str(error).replace(error.said, self._hidden[error.said])
 
     def _send_part(
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge
@@ -138,6 +144,7 @@ class Sending:
                 if arrived := self.look_for(import_id, known):
                     return arrived, False
                 self._repeated = True
+                self.state.note_repeats(self.run.serial, file.part.number)
         raise StillRunning(
             f"part {file.part.number} was sent, and whether it arrived is unknown: {doubt}",
             hint="run `segsync apply` again: it looks once more, and sends again what is in doubt",
@@ -181,9 +188,11 @@ class Sending:
         """Poll until every execution of the import is terminal; returns those not in `known`.
 
         A finished execution without readable counts is asked for a little longer: they may follow.
-        Raises StillRunning at `max_age_minutes`, and where one of `expected` is not in the list.
+        Raises StillRunning where the run is older than `max_age_minutes`, and where one of
+        `expected` is not in the list.
         """
-        deadline = self.clock.monotonic() + self.max_age_minutes * 60
+        age = age_minutes(self.run, self.clock.now_ms())
+        deadline = self.clock.monotonic() + 60 * max(0, self.max_age_minutes - age)
         listed_by = self.clock.monotonic() + self.timing.grace
         settled = self.clock.monotonic() + self.timing.settling
         pause = self.timing.first_poll

@@ -13,7 +13,7 @@ from segsync.destination import Destination, Execution
 from segsync.emulator import Cut, ExecutionScript
 from segsync.report import Exit
 from segsync.state import open_state
-from tests.support.crash import apply_until_killed
+from tests.support.crash import Killed, apply_until_killed
 from tests.support.world import World, assert_sound
 
 NEVER_BY_ITSELF = 10**6
@@ -55,6 +55,21 @@ def give_up_an_upload(world: World, starts_after_polls: int = NEVER_BY_ITSELF) -
     assert report.exit is Exit.DONE
     assert report.recovered is not None
     assert report.recovered.outcome.unknown == 2
+
+
+class Dying(Blind):
+    """A process that dies when it has noted its second upload."""
+
+    _uploads = 0
+
+    def upload(self, document_import: str, payload: Path) -> Execution:
+        self._uploads += 1
+        return self._inner.upload(document_import, payload)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        if self._uploads == 2:
+            raise Killed
+        return super().list_executions(document_import)
 
 
 def names(world: World) -> set[str]:
@@ -147,3 +162,39 @@ def test_an_upload_that_was_sent_again_and_runs_twice_is_noticed(world: World) -
     world.apply(allowed=("vip",))
     assert names(world) == {"u1", "u2"}
     assert_sound(world, in_flight=2)
+
+
+def test_an_upload_that_was_sent_twice_is_watched_though_the_apply_died_later(world: World) -> None:
+    """The second attempt was answered; the first, which seemed lost, comes much later."""
+    world.define("vip", rows=["u1", "u2"])
+    world.apply()
+    world.accounts("vip", "u2", "u3")
+    hidden = ["5002"]
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
+    world.emulator.faults.add("upload", Cut("after_apply"))
+    world.wrap = lambda destination: Dying(destination, hidden)
+    with pytest.raises(Killed):
+        world.apply(allowed=("vip",))
+    world.wrap = lambda destination: Blind(destination, hidden)
+    world.apply(allowed=("vip",))
+    assert watched(world) == 1
+    world.accounts("vip", "u1", "u2")
+    world.apply(allowed=("vip",))
+    hidden.clear()
+    world.emulator.run_all()
+    assert names(world) == {"u2", "u3"}
+    world.apply(allowed=("vip",))
+    assert names(world) == {"u1", "u2"}
+    assert_sound(world, in_flight=2)
+
+
+def test_an_execution_that_never_ends_is_not_waited_for_again_when_it_is_old(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.emulator.faults.add("upload", ExecutionScript(shown=("RUNNING",), then="last"))
+    assert apply_until_killed(world, "after upload")
+    world.advance(days=3)
+    before = world.clock.monotonic()
+    report = world.apply()
+    assert report.recovered is not None
+    assert report.recovered.outcome.unknown == 1
+    assert world.clock.monotonic() - before < 600

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from segsync.destination import Destination, DocumentImport
 from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, http_error
 from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
 from segsync.mediarithmics.exchange import Limits
@@ -352,8 +353,9 @@ def test_an_execution_that_does_not_end_keeps_the_run_open_and_nothing_else_is_s
 ) -> None:
     world.define("vip", rows=["a"])
     world.destination["execution_max_age"] = "30d"
-    world.timing = type(world.timing)(longest_poll=3600.0)
-    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=800))
+    world.timing = type(world.timing)(longest_poll=3600.0, patience=1)
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=100))
+    world.emulator.faults.add("list_executions", http_error(503), call=50, times=20)
     with pytest.raises(StillRunning):
         world.apply()
     uploads = len(world.uploads)
@@ -470,6 +472,56 @@ def test_of_two_machines_with_one_state_only_the_first_may_apply(
     world.accounts("vip", "d")
     with pytest.raises(StateStale):
         world.apply(allowed=("vip",))
+
+
+class Unaware:
+    """A destination of an apply that began before another's import was there."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def find_imports(self, _prefix: str) -> list[DocumentImport]:
+        return []
+
+
+@pytest.mark.parametrize("way", ["at the same time", "after a run without an import"])
+def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_serial(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    shutil.copy2(world.state, tmp_path / "copy.db")
+    world.accounts("vip", "a", "b", "here")
+    if way != "at the same time":
+        world.emulator.faults.add("create_import", http_error(403))
+    world.apply()
+    shutil.move(world.state, tmp_path / "first.db")
+    shutil.move(tmp_path / "copy.db", world.state)
+    world.accounts("vip", "a", "b", "there")
+    if way == "at the same time":
+        world.wrap = Unaware
+    world.apply()
+    world.wrap = lambda destination: destination
+    if way != "at the same time":
+        shutil.move(tmp_path / "first.db", world.state)
+    world.accounts("vip", "a", "b")
+    with pytest.raises(StateStale, match="one of two copies") as caught:
+        world.apply()
+    assert caught.value.hint
+
+
+def test_an_import_whose_creation_seemed_lost_is_no_other_copy(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.emulator.faults.add("create_import", Cut("after_apply"))
+    world.emulator.behave(lists_until_seen=1)
+    world.apply()
+    world.emulator.behave(lists_until_seen=0)
+    world.accounts("vip", "a", "b")
+    world.settle()
+    assert_sound(world)
 
 
 @pytest.mark.parametrize("moment", ["before create_import", "after create_import", "after upload"])

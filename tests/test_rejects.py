@@ -329,7 +329,7 @@ def test_an_identifier_in_a_reason_is_hidden_however_it_is_spelt(world: World) -
     assert reject.reason == "user … (…) is in quarantine"
 
 
-@pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "12345", "a:b", "x" * 100])
+@pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "1234567", "a:b", "x" * 100])
 @pytest.mark.parametrize("text", ["unknown account {}.", "bad value '{}' in line 1", "id={};retry"])
 def test_a_member_that_the_platform_names_in_free_text_is_hidden(
     world: World, identifier: str, text: str
@@ -350,3 +350,16 @@ def test_a_member_that_the_platform_names_in_free_text_is_hidden(
     assert text.format("***").upper() in failed.problems[0]
     for problem in (*refused.problems, *failed.problems):
         assert identifier.lower() not in problem.lower()
+
+
+def test_short_numbers_and_our_own_words_are_never_hidden(world: World) -> None:
+    """Account numbers are in every text: without its status and its error id it says nothing."""
+    world.define("vip", rows=[*map(str, range(1, 1000)), "upload", "platform", "123456"])
+    body = json.dumps({"status": "error", "error": "no 7, no 123456", "error_id": "platform-17"})
+    world.emulator.faults.add("upload", Answer(400, body, {"Content-Type": "application/json"}))
+    report = world.apply()
+    assert report.run is not None
+    assert report.run.problems == (
+        "could not upload part-1: the platform refused it (HTTP 400): no 7, no *** "
+        "[error id platform-17]",
+    )

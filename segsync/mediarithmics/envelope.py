@@ -98,15 +98,17 @@ def envelope(answer: Answer, purpose: str, clean: Clean) -> dict[str, Any]:
     """
     content = _parse(answer.body)
     if isinstance(content, str):
+        said = _start(answer, clean)
         raise ProtocolError(
-            f"could not {purpose}: the answer is {content}: {_start(answer, clean)}",
+            f"could not {purpose}: the answer is {content}: {said}",
             hint="is destination.api_url the API, and not a web page or a proxy before it?",
-        )
+        ).saying(said)
     raise_if_error(answer, purpose, clean)
     if content.get("status") != "ok" or content.get("data") is None:
+        said = _start(answer, clean)
         raise ProtocolError(
-            f"could not {purpose}: the answer lacks status ok and data: {_start(answer, clean)}"
-        )
+            f"could not {purpose}: the answer lacks status ok and data: {said}"
+        ).saying(said)
     return content
 
 
@@ -138,17 +140,17 @@ def section(value: object) -> dict[str, Any]:
 
 def _refused(answer: Answer, purpose: str, clean: Clean) -> Refused:
     content = section(_parse(answer.body))
-    said = content.get("error") or content.get("error_code") or _start(answer, clean)
+    text = content.get("error") or content.get("error_code")
+    said = clean(str(text)) if text else _start(answer, clean)
     error_id = content.get("error_id")
     named = clean(str(error_id)) if error_id else None
     reference = f" [error id {named}]" if named else ""
     return Refused(
-        f"could not {purpose}: the platform refused it (HTTP {answer.status}): "
-        f"{clean(str(said))}{reference}",
+        f"could not {purpose}: the platform refused it (HTTP {answer.status}): {said}{reference}",
         status=answer.status,
         error_id=named,
         hint=_HINTS.get(answer.status),
-    )
+    ).saying(said)
 
 
 def _target(answer: Answer) -> str:

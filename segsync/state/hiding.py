@@ -7,15 +7,19 @@ import re
 from segsync.secret import MASK
 from segsync.state.database import Database
 
+SHORTEST_NUMBER = 6
+
 
 def hide_members(database: Database, text: str) -> str:
     """`text` without the identifiers of the open run's commands, in capitals or not.
 
     Looks at all of them, as an identifier may hold any character: for errors, not for every row.
+    Short numbers stay: a text is full of them, and says nothing without them.
     """
     rows = database.rows(
-        "SELECT DISTINCT identifier FROM changes WHERE instr(lower(?), lower(identifier)) > 0",
-        (text,),
+        "SELECT DISTINCT identifier FROM changes WHERE instr(lower(?), lower(identifier)) > 0 "
+        "AND (length(identifier) >= ? OR identifier GLOB '*[^0-9]*')",
+        (text, SHORTEST_NUMBER),
     )
     for name in sorted((str(row[0]) for row in rows), key=len, reverse=True):
         whole = rf"(?<!\w){re.escape(name)}(?!\w)"

@@ -94,17 +94,17 @@ def _read_parts(database: Database, serial: int) -> tuple[PartRecord, ...]:
     rows = database.rows(
         "SELECT number, step, first_line, last_line, bytes, sha256, status, "
         "coalesce(execution_id, ''), coalesce(total_success, -1), coalesce(total_failure, -1), "
-        "executions "
-        "FROM parts WHERE run = ? ORDER BY number",
+        "executions, is_watched FROM parts WHERE run = ? ORDER BY number",
         (serial,),
     )
     return tuple(
         PartRecord(
             number, step, first, last, size, sha256,
-            PartStatus(status), execution or None, _count(success), _count(failure), *executions,
+            PartStatus(status), execution or None, _count(success), _count(failure), executions,
+            bool(watched),
         )
         for number, step, first, last, size, sha256, status, execution, success, failure,
-        *executions in rows
+        executions, watched in rows
     )  # fmt: skip
 
 

@@ -79,7 +79,8 @@ class PartStatus(str, Enum):
 class PartRecord:
     """A part as journalled. Lines are 1-based and inclusive; `size` is in bytes.
 
-    `executions` are known to carry it; `is_watched` where an upload of it may still make another.
+    `executions` are known to carry it; `is_watched` where one more may come of an earlier attempt
+    to upload it.
     """
 
     number: int

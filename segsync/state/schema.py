@@ -99,6 +99,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             total_success INTEGER,
             total_failure INTEGER,
             executions INTEGER NOT NULL DEFAULT 0,
+            is_watched INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (run, number)
         ) WITHOUT ROWID""",
         """CREATE TABLE changes (

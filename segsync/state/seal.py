@@ -24,7 +24,7 @@ _RECORDS = {
         "serial reference submitted_at import_id spec_sha256 commands changes_seal"
     ),
     "parts WHERE run > (SELECT serial FROM identity)": (
-        "run number step first_line last_line bytes sha256 status execution_id"
+        "run number step first_line last_line bytes sha256 status execution_id is_watched"
     ),
 }
 _BACKLOG = {

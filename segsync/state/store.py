@@ -300,6 +300,20 @@ class State:
                 (status.value, execution_id, serial, number),
             )
 
+    def note_repeats(self, serial: int, number: int) -> None:
+        """Remember that this part and those behind it may get the execution of an upload that
+        seemed lost, before anything is uploaded again.
+        """
+        with self._writing():
+            self._database.execute(
+                "UPDATE parts SET is_watched = 1 WHERE run = ? AND number >= ?", (serial, number)
+            )
+
+    def import_ids(self) -> dict[int, str | None]:
+        """The document imports of all runs, by their serial."""
+        rows = self._database.rows("SELECT serial, coalesce(import_id, '') FROM runs")
+        return {int(serial): import_id or None for serial, import_id in rows}
+
     def close_run(self, closing: Closing) -> Outcome:
         """Carry a run's outcome into the snapshot, and end the run, in one transaction."""
         outcome = close_run(self._database, closing)
