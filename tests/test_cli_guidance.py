@@ -277,3 +277,21 @@ def test_a_run_of_a_moved_clock_is_not_told_as_just_now(store: Shop) -> None:
     store.run("apply", "--yes", "--now", "2090-01-01").check(0)
     assert "just now" not in store.run("status").check(0).out
     assert "days ahead" in store.run("status").check(0).out
+
+
+@pytest.mark.parametrize("token", ["", "two words", "é", "\t"])
+def test_an_emulator_takes_no_token_that_no_spec_can_have(store: Shop, token: str) -> None:
+    done = store.run("emulator", "--port", "0", "--token", token).check(1)
+    assert "no spec can have such a token" in done.err
+
+
+def test_what_to_type_after_init_names_the_file(store: Shop) -> None:
+    done = store.run("init", "-f", "my segments.yaml").check(0)
+    assert "  segsync validate -f 'my segments.yaml'\n" in done.out
+    store.run("-f", "my segments.yaml", "validate", WAREHOUSE_URL="sqlite:///shop.db").check(0)
+
+
+def test_a_limit_beyond_every_number_is_refused(store: Shop) -> None:
+    store.run("apply", "--yes").check(0)
+    for words in (("members", "fans"), ("rejects",)):
+        assert "--limit" in store.run("state", *words, "--limit", "9" * 25).check(1).err

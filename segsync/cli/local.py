@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 
 from segsync.cli import options
 from segsync.cli.files import check_folder
-from segsync.cli.session import session_of
+from segsync.cli.session import DEFAULT_FILE, session_of
 from segsync.errors import UsageError
 from segsync.render import figures
 from segsync.render.lines import Span, Style, line
@@ -36,6 +37,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except OSError as error:
         hint = "name another file with -f"
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
+    named = "" if path == Path(DEFAULT_FILE) else f" -f {shlex.quote(str(path))}"
     session.show(
         line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
@@ -46,8 +48,8 @@ def init(context: typer.Context, file: options.File = None) -> None:
         line("Then say which database and which datamart, and look:"),
         line(),
         line("  export MICS_API_TOKEN=… WAREHOUSE_URL=postgresql://…"),
-        line("  segsync validate"),
-        line("  segsync plan"),
+        line(printable(f"  segsync validate{named}")),
+        line(printable(f"  segsync plan{named}")),
     )
 
 
@@ -122,6 +124,9 @@ def emulator(
     session = session_of(context)
     if not re.fullmatch("0|[1-9][0-9]{0,18}", datamart):
         raise UsageError(f"--datamart {datamart}: not an id", hint="ids are digits, like 1509")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        hint = "write printable ASCII characters without spaces"
+        raise UsageError("--token: no spec can have such a token", hint=hint)
     if key and not certificate:
         raise UsageError("--key is given without a certificate", hint="add --certificate PATH")
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)

@@ -14,7 +14,9 @@ from segsync.errors import UsageError
 if TYPE_CHECKING:
     from segsync.model import Spec
 
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=10**9, help="At most so many.")
+]
 
 
 def build() -> typer.Typer:
