@@ -285,6 +285,15 @@ def test_an_emulator_takes_no_token_that_no_spec_can_have(store: Shop, token: st
     assert "no spec can have such a token" in done.err
 
 
+def test_what_to_type_after_a_plan_names_the_file(store: Shop) -> None:
+    (store.folder / "segments.yaml").rename(store.folder / "other.yaml")
+    for words in (("-f", "other.yaml", "plan"), ("plan", "-f", "other.yaml")):
+        done = store.run(*words, "--out", "plan.segsync").check(0)
+        assert "saved the plan: segsync apply -f other.yaml plan.segsync\n" in done.err
+    done = store.run("plan", "--out", "plan.segsync", SEGSYNC_FILE="other.yaml").check(0)
+    assert "saved the plan: segsync apply plan.segsync\n" in done.err
+
+
 def test_what_to_type_after_init_names_the_file(store: Shop) -> None:
     done = store.run("init", "-f", "my segments.yaml").check(0)
     assert "  segsync validate -f 'my segments.yaml'\n" in done.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +10,7 @@ import typer
 
 from segsync.cli import options
 from segsync.cli.files import check_folder
-from segsync.cli.session import DEFAULT_FILE, session_of
+from segsync.cli.session import session_of
 from segsync.errors import UsageError
 from segsync.render import figures
 from segsync.render.lines import Span, Style, line
@@ -37,7 +36,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except OSError as error:
         hint = "name another file with -f"
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
-    named = "" if path == Path(DEFAULT_FILE) else f" -f {shlex.quote(str(path))}"
+    option = session.option(file)
     session.show(
         line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
@@ -48,8 +47,8 @@ def init(context: typer.Context, file: options.File = None) -> None:
         line("Then say which database and which datamart, and look:"),
         line(),
         line("  export MICS_API_TOKEN=… WAREHOUSE_URL=postgresql://…"),
-        line(printable(f"  segsync validate{named}")),
-        line(printable(f"  segsync plan{named}")),
+        line(printable(f"  segsync validate{option}")),
+        line(printable(f"  segsync plan{option}")),
     )
 
 
