@@ -304,3 +304,14 @@ def test_a_limit_beyond_every_number_is_refused(store: Shop) -> None:
     store.run("apply", "--yes").check(0)
     for words in (("members", "fans"), ("rejects",)):
         assert "--limit" in store.run("state", *words, "--limit", "9" * 25).check(1).err
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_status_says_that_the_state_is_of_another_datamart(store: Shop, format: str) -> None:
+    store.run("apply", "--yes").check(0)
+    path = store.folder / "segments.yaml"
+    path.write_text(path.read_text().replace('"1509"', '"1510"'))
+    done = store.run("status", "--format", format).check(0)
+    told = " ".join((done.err if format == "json" else done.out).split())
+    assert "belongs to datamart 1509 at " in told
+    assert "plan and apply refuse it" in told
