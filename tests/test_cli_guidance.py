@@ -315,3 +315,18 @@ def test_a_status_says_that_the_state_is_of_another_datamart(store: Shop, format
     told = " ".join((done.err if format == "json" else done.out).split())
     assert "belongs to datamart 1509 at " in told
     assert "plan and apply refuse it" in told
+
+
+def test_a_first_apply_to_a_wrong_address_leaves_nothing_in_the_way(store: Shop) -> None:
+    path = store.folder / "segments.yaml"
+    right = path.read_text()
+    for wrong in (right.replace('"1509"', '"77"'), right.replace(store.url, f"{store.url}/v2")):
+        path.write_text(wrong)
+        store.run("apply", "--yes").check(1)
+        assert store.state.exists()
+        path.write_text(right)
+        assert "10 to add" in store.run("plan").check(0).out
+        assert "belongs to" not in store.run("status").check(0).out
+    store.run("apply", "--yes").check(0)
+    path.write_text(wrong)
+    assert "belongs to datamart 1509" in store.run("apply", "--yes").check(1).err
