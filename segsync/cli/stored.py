@@ -105,7 +105,7 @@ def backup(
 
     session = session_of(context)
     spec = session.load(file, connecting=False)
-    _refuse_missing(spec)
     with hold(spec.state, "state backup"):
+        _refuse_missing(spec)
         serial = copy_state(spec.state, to)
     session.show(line(Span(printable(f"Copied serial {serial} to {to}."), Style.GOOD)))
