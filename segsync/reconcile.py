@@ -53,15 +53,13 @@ def plan(spec: Spec, options: PlanOptions, clock: Clock, progress: Progress) -> 
 @contextmanager
 def reading_state(spec: Spec) -> Iterator[State]:
     """The state as it is, or an empty one where no apply has been yet."""
-    if not is_there(spec.state):
-        with empty_state(new_identity(spec)) as state:
-            yield state
-        return
-    state = open_state(spec.state, read_only=True)
-    try:
+    if is_there(spec.state):
+        with closing(open_state(spec.state, read_only=True)) as state:
+            if not _is_left_over(state, spec):
+                yield state
+                return
+    with empty_state(new_identity(spec)) as state:
         yield state
-    finally:
-        state.close()
 
 
 @contextmanager
@@ -69,12 +67,26 @@ def writing_state(spec: Spec, lineage: str | None = None) -> Iterator[State]:
     """The state for an apply, made where there is none. The caller holds its lock."""
     if not is_there(spec.state):
         create(spec.state.resolve(), new_identity(spec, lineage))
-    state = open_state(spec.state, read_only=False)
-    try:
+    with ExitStack() as stack:
+        state = stack.enter_context(closing(open_state(spec.state, read_only=False)))
+        if _is_left_over(state, spec):
+            stack.close()
+            spec.state.resolve().unlink()
+            create(spec.state.resolve(), new_identity(spec, lineage))
+            state = stack.enter_context(closing(open_state(spec.state, read_only=False)))
         state.check_belongs(spec.destination.datamart_id, spec.destination.api_url)
         yield state
-    finally:
-        state.close()
+
+
+def _is_left_over(state: State, spec: Spec) -> bool:
+    """Whether the state is of another datamart or API, and no run was ever journalled in it.
+
+    An apply left it that could reach neither: who corrects the spec then has nothing to keep.
+    """
+    mine = (state.identity.datamart_id, state.identity.api_origin)
+    if mine == (spec.destination.datamart_id, spec.destination.api_url):
+        return False
+    return not state.identity.serial and not state.last_runs(1)
 
 
 def new_identity(spec: Spec, lineage: str | None = None) -> Identity:

@@ -262,7 +262,7 @@ def test_who_looks_into_a_state_that_is_not_there_is_told_so(
 ) -> None:
     done = store.run("state", *words).check(1)
     assert "there is no state at .segsync/state.db yet" in done.err
-    assert not store.state.parent.exists()
+    assert not store.state.exists()
 
 
 def test_a_database_that_is_no_state_is_not_told_as_a_damaged_page(store: Shop) -> None:
@@ -277,3 +277,57 @@ def test_a_run_of_a_moved_clock_is_not_told_as_just_now(store: Shop) -> None:
     store.run("apply", "--yes", "--now", "2090-01-01").check(0)
     assert "just now" not in store.run("status").check(0).out
     assert "days ahead" in store.run("status").check(0).out
+
+
+@pytest.mark.parametrize("token", ["", "two words", "é", "\t"])
+def test_an_emulator_takes_no_token_that_no_spec_can_have(store: Shop, token: str) -> None:
+    done = store.run("emulator", "--port", "0", "--token", token).check(1)
+    assert "no spec can have such a token" in done.err
+
+
+def test_what_to_type_after_a_plan_names_the_file(store: Shop) -> None:
+    (store.folder / "segments.yaml").rename(store.folder / "other.yaml")
+    for words in (("-f", "other.yaml", "plan"), ("plan", "-f", "other.yaml")):
+        done = store.run(*words, "--out", "plan.segsync").check(0)
+        assert "saved the plan: segsync apply -f other.yaml plan.segsync\n" in done.err
+    done = store.run("plan", "--out", "plan.segsync", SEGSYNC_FILE="other.yaml").check(0)
+    assert "saved the plan: segsync apply plan.segsync\n" in done.err
+
+
+def test_what_to_type_after_init_names_the_file(store: Shop) -> None:
+    done = store.run("init", "-f", "my segments.yaml").check(0)
+    assert "  segsync validate -f 'my segments.yaml'\n" in done.out
+    store.run("-f", "my segments.yaml", "validate", WAREHOUSE_URL="sqlite:///shop.db").check(0)
+
+
+def test_a_limit_beyond_every_number_is_refused(store: Shop) -> None:
+    store.run("apply", "--yes").check(0)
+    for words in (("members", "fans"), ("rejects",)):
+        assert "--limit" in store.run("state", *words, "--limit", "9" * 25).check(1).err
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_status_says_that_the_state_is_of_another_datamart(store: Shop, format: str) -> None:
+    store.run("apply", "--yes").check(0)
+    path = store.folder / "segments.yaml"
+    path.write_text(path.read_text().replace('"1509"', '"1510"'))
+    done = store.run("status", "--format", format).check(0)
+    told = " ".join((done.err if format == "json" else done.out).split())
+    assert "belongs to datamart 1509 at " in told
+    assert "plan and apply refuse it" in told
+
+
+def test_a_first_apply_to_a_wrong_address_leaves_nothing_in_the_way(store: Shop) -> None:
+    path = store.folder / "segments.yaml"
+    right = path.read_text()
+    for wrong in (right.replace('"1509"', '"77"'), right.replace(store.url, f"{store.url}/v2")):
+        path.write_text(wrong)
+        store.run("apply", "--yes").check(1)
+        assert store.state.exists()
+        path.write_text(right)
+        assert "10 to add" in store.run("plan").check(0).out
+        assert "refuse it" not in " ".join(store.run("status").check(0).out.split())
+    store.run("apply", "--yes").check(0)
+    path.write_text(wrong)
+    told = " ".join(store.run("apply", "--yes").check(1).err.split())
+    assert "belongs to datamart 1509" in told

@@ -71,6 +71,14 @@ def test_who_moves_the_clock_is_told_what_to_tell_segsync(controls: Controls) ->
     assert options.moment_ms(text) == moved["now_ms"] // 1000 * 1000
 
 
+def test_who_asks_for_a_control_that_is_not_there_is_told_which_there_are(
+    controls: Controls,
+) -> None:
+    told = controls("GET", "nope")["error"]
+    assert "POST clock/advance" in told
+    assert "GET members" in told
+
+
 def test_a_thawed_clock_goes_on_from_where_it_stood() -> None:
     emulator = Emulator(frozen_at_ms=NOW_MS)
     emulator.clock.thaw()

@@ -186,6 +186,7 @@ def test_serve_says_what_goes_into_a_spec() -> None:
         assert re.search(r"(?m)^  api_url: http://127\.0\.0\.1:\d+$", said)
         assert '  datamart_id: "1509"\n  api_token: ${MICS_API_TOKEN}\n' in said
         assert "export MICS_API_TOKEN=emulator-token" in said
+        assert re.search(r"export MICS_API_URL=http://127\.0\.0\.1:\d+$", said, re.MULTILINE)
 
 
 def test_serve_says_which_now_segsync_needs_where_its_clock_was_moved(tmp_path: Path) -> None:

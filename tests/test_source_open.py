@@ -283,6 +283,13 @@ def test_sqlite_never_gives_one_parameter_the_value_of_another(
         assert caught.value.hint
 
 
+def test_a_syntax_error_is_told_with_what_stands_around_the_query(any_database: Database) -> None:
+    with any_database.open() as source:
+        with pytest.raises(SourceError) as caught:
+            read(source, "SELECT 1 AS user_account_id WHERE")
+        assert "SELECT * FROM (…)" in (caught.value.hint or "")
+
+
 def test_who_may_not_read_is_told_whom_to_let() -> None:
     denied = RuntimeError("ERROR:  permission denied for table orders")
     error = Translator("warehouse", []).query_failed(segment("SELECT 1"), denied, 0)

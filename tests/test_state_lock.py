@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from segsync.emulator.world import Upload
 from segsync.errors import Locked, StateError
 from segsync.plan import Plan
 from segsync.planning import PlanOptions
-from segsync.state import hold
+from segsync.state import apply_at_work, hold
 from tests.support.cli import Done, environment, segsync
 from tests.support.processes import started
 from tests.support.size import size
@@ -34,7 +35,7 @@ APPLY = ("apply", "--yes", "--allow", "vip")
 HOLDER = """
 import sys, time
 from pathlib import Path
-from segsync.state import hold
+from segsync.state import apply_at_work, hold
 with hold(Path(sys.argv[1]), "apply"):
     print("held", flush=True)
     time.sleep(600)
@@ -101,6 +102,32 @@ def test_a_stopped_holder_keeps_the_lock(tmp_path: Path) -> None:
         with pytest.raises(Locked), hold(state, "apply"):
             pass
         holder.send_signal(signal.SIGCONT)
+
+
+def test_whose_apply_is_at_work_is_seen_without_the_lock(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    assert apply_at_work(state) is None
+    with held_elsewhere(state) as holder:
+        assert f"process {holder.pid} on {os.uname().nodename}, since " in str(apply_at_work(state))
+        holder.kill()
+        holder.wait()
+        assert (tmp_path / "state.db.holder").exists()
+        assert apply_at_work(state) is None
+    with hold(state, "state backup"):
+        assert apply_at_work(state) is None
+
+
+def test_a_description_that_a_holder_left_elsewhere_or_with_a_reused_number_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    state, holder = tmp_path / "state.db", tmp_path / "state.db.holder"
+    with hold(state, "apply"):
+        left = json.loads(holder.read_text())
+    for change in ({}, {"host": "elsewhere"}, {"pid": "x"}, {"pid": 2**70}, {"pid": None}):
+        holder.write_text(json.dumps(left | change))
+        assert apply_at_work(state) is None
+        with hold(state, "apply"):
+            pass
 
 
 def test_two_ways_to_one_state_are_one_lock(tmp_path: Path) -> None:

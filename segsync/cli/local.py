@@ -36,6 +36,7 @@ def init(context: typer.Context, file: options.File = None) -> None:
     except OSError as error:
         hint = "name another file with -f"
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
+    option = session.option(file)
     session.show(
         line(Span(printable(f"Wrote {path}."), Style.GOOD)),
         line(),
@@ -46,8 +47,8 @@ def init(context: typer.Context, file: options.File = None) -> None:
         line("Then say which database and which datamart, and look:"),
         line(),
         line("  export MICS_API_TOKEN=… WAREHOUSE_URL=postgresql://…"),
-        line("  segsync validate"),
-        line("  segsync plan"),
+        line(printable(f"  segsync validate{option}")),
+        line(printable(f"  segsync plan{option}")),
     )
 
 
@@ -122,6 +123,9 @@ def emulator(
     session = session_of(context)
     if not re.fullmatch("0|[1-9][0-9]{0,18}", datamart):
         raise UsageError(f"--datamart {datamart}: not an id", hint="ids are digits, like 1509")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        hint = "write printable ASCII characters without spaces"
+        raise UsageError("--token: no spec can have such a token", hint=hint)
     if key and not certificate:
         raise UsageError("--key is given without a certificate", hint="add --certificate PATH")
     behaviour = _behaviour([f"timing={timing}", *(settings or [])], strict=strict)

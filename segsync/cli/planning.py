@@ -70,7 +70,7 @@ def plan(
     try:
         with reconcile.plan(spec, chosen, clock, progress) as planned:
             progress.close()
-            save(session, planned, out, commands)
+            save(session, planned, out, commands, session.option(file))
             around = surroundings(spec)
             show_plan(session, planned.plan, around, format, show_ids=show_ids)
     finally:
@@ -118,8 +118,10 @@ def make_clock(now: str | None) -> SystemClock:
     return real if now is None else SystemClock(options.moment_ms(now) - real.now_ms())
 
 
-def save(session: Session, planned: Planned, out: Path | None, commands: Path | None) -> None:
-    """Write the files that were asked for."""
+def save(
+    session: Session, planned: Planned, out: Path | None, commands: Path | None, option: str
+) -> None:
+    """Write the files that were asked for; `option` is what names the spec."""
     from segsync.cli.files import write_commands
 
     if out:
@@ -127,7 +129,7 @@ def save(session: Session, planned: Planned, out: Path | None, commands: Path | 
 
         planfile.save(planned, out)
         session.terminal.tell(
-            [line(printable(f"saved the plan: segsync apply {shlex.quote(str(out))}"))]
+            [line(printable(f"saved the plan: segsync apply{option} {shlex.quote(str(out))}"))]
         )
     if commands:
         for path in write_commands(planned, commands):

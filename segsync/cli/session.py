@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Session:
     def path(self, file: Path | None) -> Path:
         """The spec's path: -f behind the command, -f before it, SEGSYNC_FILE, segments.yaml."""
         return file or self.file or Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+    def option(self, file: Path | None) -> str:
+        """What names the same spec in a command to be typed next, with a space before it."""
+        given = file or self.file
+        return f" -f {shlex.quote(str(given))}" if given else ""
 
     def load(self, file: Path | None, *, connecting: bool = True) -> Spec:
         """The spec; from now on nothing that is printed shows its secrets.

@@ -14,7 +14,9 @@ from segsync.errors import UsageError
 if TYPE_CHECKING:
     from segsync.model import Spec
 
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=10**9, help="At most so many.")
+]
 
 
 def build() -> typer.Typer:
@@ -103,7 +105,7 @@ def backup(
 
     session = session_of(context)
     spec = session.load(file, connecting=False)
-    _refuse_missing(spec)
     with hold(spec.state, "state backup"):
+        _refuse_missing(spec)
         serial = copy_state(spec.state, to)
     session.show(line(Span(printable(f"Copied serial {serial} to {to}."), Style.GOOD)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def go_on(stage: Stage, url: str, serve: bool) -> None:
     say = stage.say
     stage.chapter("Go on by hand", "Everything is still there: change the shop or the queries.")
     say("")
-    say(f"  cd {stage.folder}")
+    say(f"  cd {shlex.quote(str(stage.folder))}")
     if not serve:
         say(f"  segsync emulator --port {url.rpartition(':')[2]} --data {PLATFORM} &")
     say(f"  export MICS_API_TOKEN={TOKEN}")

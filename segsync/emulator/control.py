@@ -19,7 +19,6 @@ from segsync.emulator.messages import (
     Response,
     as_json,
     forbidden,
-    not_found,
 )
 from segsync.emulator.people import IDENTIFIER_FIELDS, Identifier
 from segsync.emulator.segments import TakenName, UnknownSegment
@@ -33,7 +32,8 @@ def handle(emulator: Emulator, request: Request) -> Response:
     """Answer one control request with plain JSON. Raises ApiError."""
     action = CONTROLS.get((request.method, request.path.removeprefix(PREFIX)))
     if action is None:
-        raise not_found()
+        known = ", ".join(f"{method} {name}" for method, name in CONTROLS)
+        raise ApiError(404, f"there is no such control; there are {known}", "RESOURCE_NOT_FOUND")
     if "origin" in request.headers:
         raise forbidden()
     try:

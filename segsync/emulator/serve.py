@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable
 from ssl import SSLContext
@@ -80,7 +81,8 @@ def introduction(options: ServeOptions, url: str, clock: EmulatorClock) -> list[
         "  api_token: ${MICS_API_TOKEN}",
         f"  api_url: {url}",
         "",
-        f"and set the token: export MICS_API_TOKEN={options.token}",
+        f"and set the token: export MICS_API_TOKEN={shlex.quote(options.token)}",
+        f"A spec that `segsync init` wrote takes the address from: export MICS_API_URL={url}",
         "",
         f"See its members:    curl '{url}/_emulator/members?segment=NAME'",
         f"Let a day go by:    curl -X POST {url}/_emulator/clock/advance -d '{{\"days\": 1}}'",

@@ -76,6 +76,8 @@ class Translator:
             return f"Is a value meant by {', '.join(unbound)}? {values_hint(unbound)}"
         if re.search(r"permission denied|command denied|access denied", _message(error), re.I):
             return f"Let the user of source `{self._source}` read what the query names."
+        if re.search(r"syntax", _message(error), re.I):
+            return "Does it run by itself? It is read as a subquery: SELECT * FROM (…)."
         return None
 
     def not_opened(self, error: BaseException) -> SourceError:
