@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
@@ -40,27 +41,38 @@ def compare(
     if doubts:
         _load_doubts(cursor, number, asked)
     policy = asked.policy
-    rows = _count(cursor, f"desired_{number}")
+    rows = shape.rows
     change = _change_sql(shape, policy)
     join = Join(number, shape, change, snapshot, doubts=doubts)
     join.run(cursor, rows)
-    duplicates = conflicts = 0
-    if _has_duplicates(cursor, number, rows, snapshot.facts.members if snapshot else 0):
+    counts = _count_changes(cursor, number, policy.now_ms)
+    duplicates = conflicts = deferred = 0
+    doubted = _count(cursor, _doubted_sql(number)) if doubts else 0
+    matched = (snapshot.facts.members if snapshot else 0) + doubted - counts.left
+    if rows - counts.alone != matched or _some_repeat(cursor, number, counts.alone):
         conflicts = _deduplicate(cursor, number, shape, asked.on_conflict)
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
         join.run(cursor, rows)
-    deferred = 0
+        counts = _count_changes(cursor, number, policy.now_ms)
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, policy.now_ms)
-    counts = _count_changes(cursor, number, policy.now_ms)
+        counts = _count_changes(cursor, number, policy.now_ms)
+    if doubts:
+        cursor.execute(f"DROP TABLE doubts_{number}")
     return Difference(
         desired=rows - duplicates,
         duplicates=duplicates,
         conflicts=conflicts,
+        add=counts.add,
+        update=counts.update,
+        renew=counts.renew,
+        remove=counts.remove,
+        forget=counts.forget,
+        retry=counts.retry,
         deferred=deferred,
-        rekeyed=bool(counts["remove"]) and _is_rekeyed(cursor, number),
-        **counts,
+        removed_live=counts.removed_live,
+        rekeyed=counts.remove > 0 and _is_rekeyed(cursor, number),
     )
 
 
@@ -145,21 +157,24 @@ def _reassert_sql(policy: Policy) -> str:
     )
 
 
-def _has_duplicates(cursor: Cursor, number: int, rows: int, members: int) -> bool:
-    table = f"changed_{number}"
-    added, snapshot_only = cursor.row(
-        "SELECT count(*) FILTER (WHERE NOT matched), "
-        f"count(*) FILTER (WHERE matched AND fingerprint IS NULL) FROM {table}"
+def _doubted_sql(number: int) -> str:
+    """Members of unknown outcome that were not confirmed."""
+    return (
+        f"(SELECT keyspace, identifier FROM changed_{number} WHERE matched AND NOT confirmed "
+        "GROUP BY ALL)"
     )
-    unconfirmed = _count(
-        cursor,
-        f"(SELECT keyspace, identifier FROM {table} WHERE matched AND NOT confirmed GROUP BY ALL)",
+
+
+def _some_repeat(cursor: Cursor, number: int, alone: int) -> bool:
+    """Whether desired rows that are alone may be of one identifier.
+
+    Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
+    """
+    hashes = (
+        f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
+        "GROUP BY h)"
     )
-    if rows - added != members + unconfirmed - snapshot_only:
-        return True
-    # Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
-    hashes = f"(SELECT hash(keyspace, identifier) AS h FROM {table} WHERE NOT matched GROUP BY h)"
-    return bool(added != _count(cursor, hashes))
+    return alone > 1 and alone != _count(cursor, hashes)
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:
@@ -224,18 +239,37 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> int:
     return before - _count(cursor, table)
 
 
-def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
-    names = ("add", "update", "renew", "remove", "forget", "retry", "removed_live")
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What changed_<number> has.
+
+    `alone` are desired rows without one of the snapshot, `left` those without a desired one.
+    """
+
+    add: int
+    update: int
+    renew: int
+    remove: int
+    forget: int
+    retry: int
+    removed_live: int
+    alone: int
+    left: int
+
+
+def _count_changes(cursor: Cursor, number: int, now_ms: int) -> _Counts:
     counts = cursor.row(
         f"""SELECT count(*) FILTER (WHERE change = {ADD}),
             count(*) FILTER (WHERE change = {UPDATE}), count(*) FILTER (WHERE change = {RENEW}),
             count(*) FILTER (WHERE change = {REMOVE}), count(*) FILTER (WHERE change = {FORGET}),
             count(*) FILTER (WHERE retry AND change <> {FORGET}),
             count(*) FILTER (WHERE change = {REMOVE} AND confirmed
-                AND (old_expires = 0 OR old_expires > {now_ms}))
+                AND (old_expires = 0 OR old_expires > {now_ms})),
+            count(*) FILTER (WHERE NOT matched),
+            count(*) FILTER (WHERE matched AND fingerprint IS NULL)
         FROM changed_{number}"""
     )
-    return dict(zip(names, map(int, counts), strict=True))
+    return _Counts(*map(int, counts))
 
 
 def _is_rekeyed(cursor: Cursor, number: int) -> bool:

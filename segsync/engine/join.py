@@ -77,7 +77,7 @@ class Join:
             coalesce(s.expires_at, 0) AS old_expires,
             CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
         FROM {sides} ON {on_keyspace} d.identifier = s.identifier
-        WHERE {self.change_sql} <> 0"""
+        WHERE change <> 0"""
 
     def _snapshot_sql(self, span: str) -> str:
         """A member of unknown outcome that was never confirmed has no fingerprint, so that it
