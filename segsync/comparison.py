@@ -69,9 +69,8 @@ def compare_segment(around: Circumstances, selected: Selected, source: Source) -
             reassert_minutes=segment.reassert_minutes,
         )
         number, known = selected.number, selected.known
-        difference, facts = _compare(
-            around, number, snapshot, Asked(policy, segment.on_conflict), known
-        )
+        asked = Asked(policy, segment.on_conflict, spares_invalid=rows.invalid > rows.expired)
+        difference, facts = _compare(around, number, snapshot, asked, known)
     plan = SegmentPlan(
         name=segment.name,
         address=segment.address,
@@ -79,7 +78,6 @@ def compare_segment(around: Circumstances, selected: Selected, source: Source) -
         status=SegmentStatus.OK,
         counts=_counts(rows, difference, facts),
         invalid_reasons=rows.invalid_reasons,
-        rekeyed=difference.rekeyed,
         place=segment.place,
     )
     plan.counts.check()
@@ -234,6 +232,8 @@ def _counts(rows: Rows, difference: Difference, facts: SnapshotFacts) -> Counts:
         retry=difference.retry,
         forget=difference.forget,
         settled=difference.settled,
+        spared=difference.spared,
+        in_doubt=difference.in_doubt,
         deferred=difference.deferred.commands,
         deferred_add=difference.deferred.add,
         deferred_remove=difference.deferred.remove,

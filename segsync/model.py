@@ -12,6 +12,8 @@ from segsync.secret import Secret, secrets_of
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
+LONGEST_PAUSE_MS = 7 * DAY_MS
+"""After a rejected command, until it is tried again."""
 NEVER = 0
 """The expiration, in minutes or as a timestamp, of a member that never leaves by itself."""
 

@@ -30,9 +30,10 @@ class Counts:
     Always true: queried = duplicates + invalid + desired, and
     desired = add + update + renew + unchanged. `retry` counts commands that repeat one of unknown
     outcome, `forget` members that lapsed and are no longer desired, `settled` rejects whose member
-    needs no command any more, `deferred` (part of `unchanged`, or members still to be removed)
-    commands that wait because they were rejected; `deferred_add` and `deferred_remove` are those
-    that would add or remove.
+    needs no command any more, `spared` members that stay as they are because their row is invalid,
+    `in_doubt` those of unknown outcome that were never confirmed, `deferred` (part of `unchanged`,
+    or members still to be removed) commands that wait because they were rejected; `deferred_add`
+    and `deferred_remove` are those that would add or remove.
     """
 
     queried: int = 0
@@ -48,6 +49,8 @@ class Counts:
     retry: int = 0
     forget: int = 0
     settled: int = 0
+    spared: int = 0
+    in_doubt: int = 0
     deferred: int = 0
     deferred_add: int = 0
     deferred_remove: int = 0
@@ -66,7 +69,12 @@ class Counts:
     @property
     def after(self) -> int:
         """Members on the platform once these commands are carried out."""
-        return self.desired - self.deferred_add + self.deferred_remove
+        return self.desired - self.deferred_add + self.deferred_remove + self.spared
+
+    @property
+    def possible(self) -> int:
+        """Members that are on the platform, or may be."""
+        return self.snapshot + self.in_doubt
 
     @property
     def left_alone(self) -> int:
@@ -110,9 +118,9 @@ class Sample:
 class SegmentPlan:
     """What happens to one segment.
 
-    `number` is its id in the state. `rekeyed` says that its removals must be finished before its
-    additions are sent, `keep` that a removed segment's members stay on the platform, `waiting` that
-    a removed segment cannot leave the state yet, though there is nothing to send.
+    `number` is its id in the state. `keep` says that a removed segment's members stay on the
+    platform, `waiting` that a removed segment cannot leave the state yet, though there is nothing
+    to send.
     """
 
     name: str
@@ -125,7 +133,6 @@ class SegmentPlan:
     hint: str | None = None
     samples: tuple[Sample, ...] = ()
     invalid_reasons: Mapping[str, int] = field(default_factory=dict)
-    rekeyed: bool = False
     keep: bool = False
     waiting: bool = False
     place: str | None = None
@@ -194,21 +201,21 @@ def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ..
     """The guards that refuse these counts. `--allow NAME` lets one plan through."""
     remedy = f"if this is intended, add --allow {shlex.quote(name)} to this invocation"
     found = []
-    if counts.desired == 0 and counts.snapshot > 0 and not guard.allow_empty:
+    if counts.desired == 0 and counts.possible > 0 and not guard.allow_empty:
         found.append(
             Violation(
                 "empty",
-                f"the query returned no members, but the segment has {counts.snapshot:,}",
+                f"the query returned no members, but the segment has {counts.possible:,}",
                 f"{remedy}; where it may be empty as a rule, set "
                 "`guard: {allow_empty: true, max_removed: 100%}`",
             )
         )
-    elif counts.removed_live > _most_removed(guard, counts.snapshot):
-        share = counts.removed_live / counts.snapshot
+    elif counts.removed_live > _most_removed(guard, counts.possible):
+        share = counts.removed_live / counts.possible
         found.append(
             Violation(
                 "max_removed",
-                f"{counts.removed_live:,} of {counts.snapshot:,} members ({share:.1%}) would be "
+                f"{counts.removed_live:,} of {counts.possible:,} members ({share:.1%}) would be "
                 f"removed; the limit is {_limit_text(guard)}",
                 remedy,
             )

@@ -178,7 +178,7 @@ def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:
     """Where the commands of a plan go. Segments without a change are left out."""
     minutes = {segment.address: segment.expiration_minutes for segment in spec.segments}
     return tuple(
-        Target(item.number, item.address, minutes.get(item.address, NEVER), item.rekeyed)
+        Target(item.number, item.address, minutes.get(item.address, NEVER))
         for item in plan.segments
         if item.sends and not item.keep and (item.counts.commands or item.counts.dropped)
     )

@@ -11,7 +11,7 @@ from segsync.model import Spec
 from segsync.planning import PlanOptions, open_engine
 from segsync.report import RunReport
 from segsync.runs import Applying, close, payload_folder, sending_of, state_targets, sweep
-from segsync.sending import Sending, StillRunning, age_minutes
+from segsync.sending import Sending, StillRunning, age_minutes, hold_later_steps
 from segsync.state import PartRecord, PartStatus, Run, State
 
 
@@ -28,7 +28,7 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
         sending = sending_of(spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
         found = _found(run, sending, applying)
-        parts = tuple(_recovered_part(part, found, judging) for part in run.parts)
+        parts = hold_later_steps(_recovered_part(part, found, judging) for part in run.parts)
         report = close(state, engine, run, judging, parts, sending, None)
     return replace(report, seconds=applying.clock.monotonic() - started)
 

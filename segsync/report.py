@@ -117,10 +117,12 @@ def _segment_outcome(
         for part in parts:
             shared = min(span.last, part.last) - max(span.first, part.first) + 1
             lines[part.status] += max(0, shared)
+    named = min(rejected, lines[PartStatus.CONFIRMED])
+    doubtful = lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED]
     return SegmentOutcome(
         name=item.name,
-        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up,
+        confirmed=lines[PartStatus.CONFIRMED] - named + given_up,
         rejected=rejected,
-        unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up,
+        unknown=doubtful - (rejected - named) - given_up,
         unsent=lines[PartStatus.UNSENT],
     )

@@ -154,7 +154,7 @@ def close(
 
 
 def state_targets(state: State) -> tuple[Target, ...]:
-    return tuple(Target(item.number, item.address, 0, False) for item in state.segments())
+    return tuple(Target(item.number, item.address, 0) for item in state.segments())
 
 
 @contextmanager

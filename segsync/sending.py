@@ -62,13 +62,9 @@ class Sending:
             if stopped or import_id is None:
                 decided.append(replace(part, status=PartStatus.UNSENT))
                 continue
-            if part.step > 1 and any(_in_doubt(earlier, part.step) for earlier in decided):
-                stopped = True
-                decided.append(replace(part, status=PartStatus.UNSENT))
-                continue
             decided.append(self._send_part(import_id, file, part, judge))
             stopped = decided[-1].status in (PartStatus.UNSENT, PartStatus.UNKNOWN)
-        return tuple(decided)
+        return hold_later_steps(decided)
 
     def _create_import(self) -> str | None:
         try:
@@ -228,9 +224,19 @@ def _is_final(error: DestinationError) -> bool:
     return isinstance(error, Refused) and error.status < 500 and error.status not in (408, 429)
 
 
-def _in_doubt(part: PartRecord, step: int) -> bool:
-    """Whether a part that must be finished before `step` may still take effect."""
-    return part.step < step and part.status is not PartStatus.CONFIRMED
+def hold_later_steps(parts: Iterable[PartRecord]) -> tuple[PartRecord, ...]:
+    """Nothing is known to be done while removals before it are in doubt: they will be said again,
+    and may take along a person whom it has added.
+    """
+    decided: list[PartRecord] = []
+    for part in parts:
+        doubtful = any(
+            earlier.step < part.step and earlier.status is not PartStatus.CONFIRMED
+            for earlier in decided
+        )
+        is_held = doubtful and part.status is PartStatus.CONFIRMED
+        decided.append(replace(part, status=PartStatus.UNKNOWN) if is_held else part)
+    return tuple(decided)
 
 
 def _lacks_counts(execution: Execution) -> bool:

@@ -10,8 +10,8 @@ from segsync.engine import Engine, Keyspaces, Target
 from segsync.model import NEVER, Address, IdentifierKind
 from tests.support.comparing import changes_stream
 
-VIP = Target(1, Address("segment_technical_name", "vip"), NEVER, False)
-FIVE = Target(2, Address("segment_id", "5"), NEVER, False)
+VIP = Target(1, Address("segment_technical_name", "vip"), NEVER)
+FIVE = Target(2, Address("segment_id", "5"), NEVER)
 ACCOUNT, MAIL = IdentifierKind.USER_ACCOUNT_ID, IdentifierKind.EMAIL_HASH
 PLACES = [(1, (1, ACCOUNT, None)), (2, (1, ACCOUNT, "1000")), (3, (1, MAIL, None)),
           (4, (2, ACCOUNT, None))]  # fmt: skip

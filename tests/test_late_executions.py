@@ -42,19 +42,19 @@ class Blind:
 
 
 def give_up_an_upload(world: World, starts_after_polls: int = NEVER_BY_ITSELF) -> None:
-    """The state has u1 and u2; an apply that adds u3 and removes u1 is killed and given up."""
+    """The state has u1 and u2; an apply that adds u3 is killed and given up."""
     world.define("vip", rows=["u1", "u2"])
     world.apply()
-    world.accounts("vip", "u2", "u3")
+    world.accounts("vip", "u1", "u2", "u3")
     world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=starts_after_polls))
     assert apply_until_killed(world, "after upload", allowed=("vip",))
     world.emulator.behave(lists_until_seen=NEVER_BY_ITSELF)
     world.emulator.on_upload(lambda _: world.emulator.behave(lists_until_seen=0))
     world.accounts("vip", "u1", "u2")
-    report = world.apply()
+    report = world.apply(allowed=("vip",))
     assert report.exit is Exit.DONE
     assert report.recovered is not None
-    assert report.recovered.outcome.unknown == 2
+    assert report.recovered.outcome.unknown == 1
 
 
 class Dying(Blind):
@@ -85,10 +85,10 @@ def test_what_a_late_execution_undid_is_said_once_more(world: World) -> None:
     give_up_an_upload(world)
     assert names(world) == {"u1", "u2"}
     world.emulator.run_all()
-    assert names(world) == {"u2", "u3"}
+    assert names(world) == {"u1", "u2", "u3"}
     report = world.apply(allowed=("vip",))
     assert report.plan is not None
-    assert report.plan.totals.retry == 2
+    assert report.plan.totals.retry == 1
     assert any("executed late" in sentence for sentence in world.said.sentences)
     assert names(world) == {"u1", "u2"}
     assert_sound(world, in_flight=2)
@@ -148,16 +148,16 @@ def test_an_upload_that_was_sent_again_and_runs_twice_is_noticed(world: World) -
     first_attempt = ["5002"]
     world.define("vip", rows=["u1", "u2"])
     world.apply()
-    world.accounts("vip", "u2", "u3")
+    world.accounts("vip", "u1", "u2", "u3")
     world.wrap = lambda destination: Blind(destination, first_attempt)
     world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
     world.emulator.faults.add("upload", Cut("after_apply"))
     assert world.apply(allowed=("vip",)).exit is Exit.DONE
     assert watched(world) == 1
     world.accounts("vip", "u1", "u2")
-    world.apply()
+    world.apply(allowed=("vip",))
     world.emulator.run_all()
-    assert names(world) == {"u2", "u3"}
+    assert names(world) == {"u1", "u2", "u3"}
     first_attempt.clear()
     world.apply(allowed=("vip",))
     assert names(world) == {"u1", "u2"}
@@ -168,7 +168,7 @@ def test_an_upload_that_was_sent_twice_is_watched_though_the_apply_died_later(wo
     """The second attempt was answered; the first, which seemed lost, comes much later."""
     world.define("vip", rows=["u1", "u2"])
     world.apply()
-    world.accounts("vip", "u2", "u3")
+    world.accounts("vip", "u1", "u2", "u3")
     hidden = ["5002"]
     world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
     world.emulator.faults.add("upload", Cut("after_apply"))
@@ -182,7 +182,7 @@ def test_an_upload_that_was_sent_twice_is_watched_though_the_apply_died_later(wo
     world.apply(allowed=("vip",))
     hidden.clear()
     world.emulator.run_all()
-    assert names(world) == {"u2", "u3"}
+    assert names(world) == {"u1", "u2", "u3"}
     world.apply(allowed=("vip",))
     assert names(world) == {"u1", "u2"}
     assert_sound(world, in_flight=2)

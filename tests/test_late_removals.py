@@ -43,8 +43,7 @@ def assert_settled(world: World) -> None:
     assert_sound(world)
 
 
-def test_who_is_said_in_the_execution_of_a_late_removal_is_in_doubt(world: World) -> None:
-    world.fill("vip", accounts(u1=2))
+def test_who_is_not_said_after_a_late_removal_is_in_doubt(world: World) -> None:
     report = world.apply()
     assert report.exit is Exit.UNKNOWN
     assert in_doubt(report) == {"members": 3, "executions": 1}

@@ -168,8 +168,8 @@ def test_csv_has_the_documented_names_as_its_header_and_quotes_what_it_must() ->
     chosen = segment(compartment_id="1000", address=Address("segment_id", "5"))
     removed = {"snapshot": {"gone": (1, 0)}}
     assert payload("csv", (chosen, tuple(row), [row], removed)) == (
-        f'UPDATE,1000,"a""b,c",,,5,,1,{NOW_MS + 60_000},"{{""a"":""b""}}"\r\n'
         "DELETE,1000,gone,,,5,,0,,\r\n"
+        f'UPDATE,1000,"a""b,c",,,5,,1,{NOW_MS + 60_000},"{{""a"":""b""}}"\r\n'
     )
 
 
@@ -261,7 +261,7 @@ def test_parts_are_as_few_as_stay_below_the_limit(
     header = len(header_for(wire))
     with Bench() as bench:
         bench.compare(accounts(*names))
-        targets = [Target(1, Address("segment_technical_name", "vip"), NEVER, False)]
+        targets = [Target(1, Address("segment_technical_name", "vip"), NEVER)]
         limit = header + 200 + spare
         parts = bench.engine.arrange(targets, Layout(wire, NOW_MS, limit))
         texts = [bench.lines([part]) for part in parts]

@@ -355,7 +355,7 @@ def test_an_execution_that_does_not_end_keeps_the_run_open_and_nothing_else_is_s
     world.destination["execution_max_age"] = "30d"
     world.timing = type(world.timing)(longest_poll=3600.0, patience=1)
     world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=100))
-    world.emulator.faults.add("list_executions", http_error(503), call=50, times=20)
+    world.emulator.faults.add("list_executions", http_error(503), call=50, times=10)
     with pytest.raises(StillRunning):
         world.apply()
     uploads = len(world.uploads)

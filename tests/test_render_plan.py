@@ -121,9 +121,8 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     odd = segment(
         "odd",
         queried=110, duplicates=5, invalid=5, desired=100, snapshot=90, add=10, unchanged=90,
-        retry=4, deferred=3, forget=2, settled=1,
+        retry=4, deferred=3, forget=2, settled=1, spared=2,
         invalid_reasons={"its expiration_ts has passed": 5},
-        rekeyed=True,
     )  # fmt: skip
     text = text_of(plan(odd, partial=True, open_run="segsync-abc-00000007"), 200)
     for sentence in (
@@ -135,7 +134,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         "3 commands rejected earlier, waiting for the next attempt (`segsync state rejects`)",
         "2 members lapsed and no longer in the query",
         "1 rejected command no longer needed: dropped",
-        "removals go first",
+        "2 members left as they are: their rows are there, but invalid",
     ):
         assert sentence in text
 

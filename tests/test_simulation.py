@@ -12,7 +12,7 @@ from tests.support.size import size
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 SHARDS = 8
-SCHEDULES = size(160, 2_000)
+SCHEDULES = size(2_000, 20_000)
 
 
 def assert_all_end_well(seeds: range | list[int]) -> None:

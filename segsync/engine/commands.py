@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,26 @@ CSV_HEADER = (",".join(CSV_FIELDS) + "\r\n").encode()
 
 _COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
 _NO_CHANGES = (
-    "SELECT 1::UTINYINT AS adding_step, 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
+    "SELECT 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
     "0::UTINYINT AS change, 0::BIGINT AS fingerprint, 0::BIGINT AS row_expires, "
     "'' AS data_bag, 0::BIGINT AS old_digest LIMIT 0"
 )
+
+
+COMMANDS = "(SELECT rowid + 1 AS line, * FROM ordered)"
+"""Every change of the targets, numbered in the order of sending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """The commands as they are sent: their parts, which lines are whose, and SQL for what a line
+    says, over a command `c`.
+    """
+
+    parts: tuple[Part, ...]
+    ranges: tuple[LineRange, ...]
+    text_sql: str
+    minutes_sql: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +68,30 @@ def arrange(
     targets: Iterable[Target],
     keyspaces: Keyspaces,
     layout: Layout,
-) -> tuple[Part, ...]:
-    """Fill the view commands: every change of the targets, numbered in the order of sending.
+) -> Arranged:
+    """Fill the table ordered: every change of the targets, in the order of sending.
 
-    Removals that must be finished before a person is added again under another identifier come in
-    step 1, all that must wait for them in step 2; forgotten members come last, outside any part.
+    The platform keeps members per person, and the lines of an execution have no order: a person who
+    is removed under one identifier and said under another, of whatever kind and by whatever address
+    of the segment, would be in or out by chance. So all removals are step 1, everything else is
+    step 2; forgotten members come last, outside any part. A segment has at most one range of lines
+    in each step.
     """
     chosen = list(targets)
-    places = store_places(cursor, chosen, keyspaces)
+    places = places_of(chosen, keyspaces)
+    numbers = [f"({number}, {place.keyspace})" for number, place in enumerate(places, start=1)]
     union = " UNION ALL ".join(
-        f"SELECT {2 if target.rekeyed else 1}::UTINYINT AS adding_step, "
-        f"{target.number} AS segment, {_COLUMNS} FROM changed_{target.number}"
+        f"SELECT {target.number} AS segment, {_COLUMNS} FROM changed_{target.number}"
         for target in chosen
     )
-    step = f"CASE WHEN change = {FORGET} THEN 3 WHEN change = {REMOVE} THEN 1 ELSE adding_step END"
+    step = f"(CASE change WHEN {REMOVE} THEN 1 WHEN {FORGET} THEN 3 ELSE 2 END)::UTINYINT"
     cursor.execute(
-        f"CREATE TABLE ordered AS (SELECT {step} AS step, p.place, c.* EXCLUDE (adding_step) "
-        f"FROM ({union or _NO_CHANGES}) c JOIN places p USING (keyspace) "
+        f"CREATE TABLE ordered AS (SELECT {step} AS step, p.place, c.* "
+        f"FROM ({union or _NO_CHANGES}) c JOIN "
+        f"(VALUES {', '.join(numbers) or '(0, 0)'}) p(place, keyspace) USING (keyspace) "
         "ORDER BY step, segment, keyspace, identifier)"
     )
-    return _view_lines(cursor, places, layout)
+    return _cut(cursor, places, layout)
 
 
 def restore(
@@ -79,41 +100,26 @@ def restore(
     targets: Iterable[Target],
     keyspaces: Keyspaces,
     layout: Layout,
-) -> tuple[Part, ...]:
-    """Fill the view commands from a saved plan's file."""
-    places = store_places(cursor, targets, keyspaces)
+) -> Arranged:
+    """Fill the table ordered from a saved plan's file."""
     cursor.execute(
         "CREATE TABLE ordered AS SELECT * EXCLUDE (line) "
         f"FROM read_parquet({quoted(str(path))}) ORDER BY line"
     )
-    return _view_lines(cursor, places, layout)
+    return _cut(cursor, places_of(targets, keyspaces), layout)
 
 
-def store_places(
-    cursor: Cursor, targets: Iterable[Target], keyspaces: Keyspaces
-) -> tuple[Place, ...]:
-    """Fill the table places: the keyspaces of the targets, numbered from 1."""
+def places_of(targets: Iterable[Target], keyspaces: Keyspaces) -> tuple[Place, ...]:
+    """The keyspaces of the targets."""
     by_number = {target.number: target for target in targets}
-    places = tuple(
+    return tuple(
         Place(number, kind, compartment, by_number[segment])
         for number, (segment, kind, compartment) in keyspaces.all()
         if segment in by_number
     )
-    cursor.execute(
-        "CREATE OR REPLACE TABLE places (place INTEGER, keyspace BIGINT, kind VARCHAR, "
-        "compartment_id VARCHAR, value VARCHAR)"
-    )
-    rows = [
-        f"({number}, {place.keyspace}, {quoted(place.kind.value)}, "
-        f"{_literal(place.compartment_id)}, {quoted(place.target.address.value)})"
-        for number, place in enumerate(places, start=1)
-    ]
-    if rows:
-        cursor.execute(f"INSERT INTO places VALUES {', '.join(rows)}")
-    return places
 
 
-def _literal(text: str | None) -> str:
+def literal(text: str | None) -> str:
     return "NULL" if text is None else quoted(text)
 
 
@@ -138,17 +144,6 @@ def _duration_sql(places: Sequence[Place], now_ms: int) -> str:
         f"CASE WHEN c.change = {REMOVE} THEN 0 WHEN c.row_expires IS NULL "
         f"THEN {_minutes_sql(places)} WHEN c.row_expires = 0 THEN 0 ELSE greatest(1, {left}) END"
     )
-
-
-def _view_lines(cursor: Cursor, places: Sequence[Place], layout: Layout) -> tuple[Part, ...]:
-    cursor.execute("CREATE VIEW commands AS SELECT rowid + 1 AS line, * FROM ordered")
-    text = (_ndjson_sql if layout.wire == "ndjson" else _csv_sql)(places, layout.now_ms)
-    cursor.execute(
-        f"CREATE VIEW lines AS SELECT c.line, c.step, {text} AS text FROM commands c "
-        f"WHERE c.change <> {FORGET}"
-    )
-    cursor.execute(f"CREATE VIEW journal AS {_journal_view(places)}")
-    return _cut(cursor, len(header_for(layout.wire)), layout.part_limit)
 
 
 def header_for(wire: str) -> bytes:
@@ -185,7 +180,7 @@ def _address(place: Place) -> str:
 def _csv_sql(places: Sequence[Place], now_ms: int) -> str:
     update = f"c.change <> {REMOVE}"
     kinds = _of_place([quoted(place.kind.value) for place in places])
-    compartments = _of_place([_literal(place.compartment_id) for place in places])
+    compartments = _of_place([literal(place.compartment_id) for place in places])
     identifiers = [
         f"CASE WHEN {kinds} = '{kind}' THEN c.identifier END"
         for kind in ("user_account_id", "email_hash", "user_agent_id")
@@ -220,25 +215,39 @@ def _cell_sql(value: str) -> str:
     )
 
 
-def _cut(cursor: Cursor, header: int, limit: int) -> tuple[Part, ...]:
-    """The parts: as few as stay below the limit, none across a step."""
-    steps = cursor.rows("SELECT step, min(line), max(line) FROM lines GROUP BY step ORDER BY step")
+def _cut(cursor: Cursor, places: Sequence[Place], layout: Layout) -> Arranged:
+    """Cut the lines into parts: as few as stay below the limit, none across a step."""
+    csv = layout.wire == "csv"
+    text = (_csv_sql if csv else _ndjson_sql)(places, layout.now_ms)
+    rows = cursor.rows(
+        f"SELECT step, segment, min(line), max(line) FROM {COMMANDS} WHERE change <> {FORGET} "
+        "GROUP BY ALL ORDER BY 3"
+    )
     parts: list[Part] = []
-    for step, first, last in steps:
-        for start, end, size in _cut_step(cursor, first, last, header, limit):
+    for step, ranges in itertools.groupby(rows, key=lambda row: row[0]):
+        lines = [line for _, _, *lines in ranges for line in lines]
+        cut = _cut_step(
+            cursor, text, (lines[0], lines[-1]), len(CSV_HEADER) if csv else 0, layout.part_limit
+        )
+        for start, end, size in cut:
             parts.append(Part(len(parts) + 1, step, start, end, size))
-    return tuple(parts)
+    return Arranged(
+        tuple(parts),
+        tuple(LineRange(*map(int, row[1:])) for row in rows),
+        text_sql=text,
+        minutes_sql=_minutes_sql(places),
+    )
 
 
 def _cut_step(
-    cursor: Cursor, first: int, last: int, header: int, limit: int
+    cursor: Cursor, text: str, lines: tuple[int, int], header: int, limit: int
 ) -> Iterator[tuple[int, int, int]]:
     """Walk along the lengths of the lines, a batch at a time: first line, last line, bytes."""
     import pyarrow.compute as compute
 
+    first, last = lines
     start, size, line = first, header, first
-    lengths = f"SELECT strlen(text) AS size FROM lines WHERE line BETWEEN {first} AND {last}"
-    with cursor.stream(lengths) as batches:
+    with cursor.stream(lines_sql(f"strlen({text})", first, last)) as batches:
         for batch in batches:
             column = batch.column(0)
             while len(column):
@@ -255,41 +264,27 @@ def _cut_step(
     yield start, last, size
 
 
-def ranges(cursor: Cursor) -> tuple[LineRange, ...]:
-    """Which lines belong to which segment; a segment has at most one range in each step."""
-    rows = cursor.rows(
-        f"SELECT segment, min(line), max(line) FROM commands WHERE change <> {FORGET} "
-        "GROUP BY segment, step ORDER BY 2"
-    )
-    return tuple(LineRange(*map(int, row)) for row in rows)
+def lines_sql(value: str, first: int, last: int) -> str:
+    """Something of these lines, in their order."""
+    return f"SELECT {value} AS value FROM {COMMANDS} c WHERE c.line BETWEEN {first} AND {last}"
 
 
-def lines_sql(first: int, last: int) -> str:
-    """The text of these lines, in the order of the view commands; each ends with its line end."""
-    return f"SELECT text FROM lines WHERE line BETWEEN {first} AND {last}"
-
-
-def _journal_view(places: Sequence[Place]) -> str:
-    """`minutes` is NULL where the expiry does not count from the submission."""
-    return (
-        "SELECT c.*, CASE WHEN c.row_expires IS NULL "
-        f"AND c.change IN ({ADD}, {UPDATE}, {RENEW}) THEN nullif({_minutes_sql(places)}, {NEVER}) "
-        "END AS minutes FROM commands c"
-    )
-
-
-def journal_sql(submitted_at_ms: int) -> str:
+def journal_sql(minutes: str, submitted_at_ms: int) -> str:
     """The rows of the state's table `changes`, in the order of their lines.
 
     `expires_at` is the earliest moment at which the platform may let the member go: it counts from
     when it handles the line, which cannot be before `submitted_at_ms`.
     """
     words = " ".join(f"WHEN {code} THEN '{word}'" for code, word in WORDS.items())
-    expires = f"coalesce(row_expires, {submitted_at_ms} + minutes * {MINUTE_MS}, 0)"
+    counted = (
+        f"CASE WHEN c.change IN ({ADD}, {UPDATE}, {RENEW}) "
+        f"THEN {submitted_at_ms} + nullif({minutes}, {NEVER}) * {MINUTE_MS} END"
+    )
+    expires = f"coalesce(row_expires, {counted}, 0)"
     fresh = digest_sql("keyspace", "identifier", "fingerprint", expires)
     return (
         f"SELECT line, keyspace, identifier, CASE change {words} END AS change, "
         f"coalesce(fingerprint, 0) AS fingerprint, ({expires})::BIGINT AS expires_at, "
         f"(CASE WHEN change IN ({ADD}, {UPDATE}, {RENEW}) THEN {fresh} ELSE 0 END - old_digest)"
-        "::BIGINT AS digest FROM journal"
+        f"::BIGINT AS digest FROM {COMMANDS} c"
     )

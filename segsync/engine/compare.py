@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
+from segsync.engine.desired import (
+    EXPIRED,
+    NO_ROW_EXPIRY,
+    TOLD_BY_SOURCE,
+    Shape,
+    fingerprint_sql,
+)
 from segsync.engine.facts import Asked, Deferred, Difference, Policy
 from segsync.engine.join import Join
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot
-from segsync.model import DAY_MS, MINUTE_MS, NEVER, renewal_shares
+from segsync.model import DAY_MS, LONGEST_PAUSE_MS, MINUTE_MS, NEVER, renewal_shares
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,27 +47,44 @@ def compare(
     if doubts:
         _load_doubts(cursor, number, asked)
     policy = asked.policy
-    rows = _count(cursor, f"desired_{number}")
-    change = _change_sql(shape, policy)
-    join = Join(number, shape, change, snapshot, doubts=doubts)
+    rows = shape.rows
+    beside = _beside_removals_sql(cursor, number, shape) if asked.pending is not None else "false"
+    change = _change_sql(shape, policy, beside)
+    join = Join(number, shape, change, snapshot, doubts=doubts, beside=beside)
     join.run(cursor, rows)
+    counts = _count_changes(cursor, number, policy.now_ms)
     duplicates = conflicts = 0
-    if _has_duplicates(cursor, number, rows, snapshot.facts.members if snapshot else 0):
+    doubted = _count(cursor, _doubted_sql(number)) if doubts else 0
+    matched = (snapshot.facts.members if snapshot else 0) + doubted - counts.left
+    if rows - counts.alone != matched or _some_repeat(cursor, number, counts.alone):
         conflicts = _deduplicate(cursor, number, shape, asked.on_conflict)
         duplicates = rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
         join.run(cursor, rows)
+        counts = _count_changes(cursor, number, policy.now_ms)
+    spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
     deferred = Deferred()
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, policy.now_ms)
-    counts = _count_changes(cursor, number, policy.now_ms)
+    if spared or asked.rejected is not None:
+        counts = _count_changes(cursor, number, policy.now_ms)
+    if doubts:
+        cursor.execute(f"DROP TABLE doubts_{number}")
     return Difference(
         desired=rows - duplicates,
         duplicates=duplicates,
         conflicts=conflicts,
+        add=counts.add,
+        update=counts.update,
+        renew=counts.renew,
+        remove=counts.remove,
+        forget=counts.forget,
+        settled=counts.settled,
+        spared=spared,
+        retry=counts.retry,
         deferred=deferred,
-        rekeyed=bool(counts["remove"]) and _is_rekeyed(cursor, number),
-        **counts,
+        in_doubt=counts.in_doubt,
+        removed_live=counts.removed_live,
     )
 
 
@@ -94,7 +118,22 @@ def _load_doubts(cursor: Cursor, number: int, asked: Asked) -> None:
         )
 
 
-def _change_sql(shape: Shape, policy: Policy) -> str:
+def _beside_removals_sql(cursor: Cursor, number: int, shape: Shape) -> str:
+    """True for members `s` beside whom a removal of unknown outcome is said again.
+
+    The person may meanwhile be a member under another kind of identifier or in another compartment:
+    who is desired there is said once more, after the removal.
+    """
+    found = cursor.rows(
+        f"SELECT DISTINCT p.keyspace FROM doubts_{number} p ANTI JOIN desired_{number} d "
+        f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier WHERE p.pending"
+    )
+    if not found:
+        return "false"
+    return "true" if len(found) > 1 else f"(s.keyspace <> {int(found[0][0])})"
+
+
+def _change_sql(shape: Shape, policy: Policy, beside: str) -> str:
     now = policy.now_ms
     certain = now - policy.certain_after_ms
     return f"""(CASE
@@ -105,7 +144,8 @@ def _change_sql(shape: Shape, policy: Policy) -> str:
             ELSE {REMOVE} END
         WHEN s.fingerprint IS NULL THEN {ADD}
         WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
-        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending OR s.stayed THEN {UPDATE}
+        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending OR s.stayed OR {beside}
+            THEN {UPDATE}
         WHEN s.refused = s.fingerprint OR {_due_sql(shape, policy)} THEN {RENEW}
         ELSE 0 END)::UTINYINT"""
 
@@ -120,17 +160,18 @@ def _due_sql(shape: Shape, policy: Policy) -> str:
 def _renewal_sql(policy: Policy) -> str:
     """True for a member of whose expiration little is left.
 
-    More left than the whole duration, and a day: it was sent while the clock was ahead, and may
+    More left than the whole duration, and a little: it was sent while the clock was ahead, and may
     lapse at any time.
     """
     duration = policy.expiration_minutes * MINUTE_MS
+    longest = duration + min(DAY_MS, duration // 10)
     lowest, highest = renewal_shares(policy.renew_at)
     left = f"(s.expires_at - {policy.now_ms})"
     member = fingerprint_sql("concat(s.identifier, ':', s.expires_at)")
     spread = f"({member} % 1000003) / 1000003.0"
     share = f"({lowest!r} + {highest - lowest!r} * {spread})"
     return (
-        f"(CASE WHEN {left} >= {int(highest * duration)} THEN {left} > {duration + DAY_MS} "
+        f"(CASE WHEN {left} >= {int(highest * duration)} THEN {left} > {longest} "
         f"ELSE {left} < {share} * {duration} END)"
     )
 
@@ -141,27 +182,30 @@ def _reassert_sql(policy: Policy) -> str:
         return "false"
     period = policy.reassert_minutes * MINUTE_MS
     since = policy.reasserted_at_ms
-    if policy.now_ms - since >= period:
+    if not 0 <= policy.now_ms - since < period:
         since = policy.now_ms - period // FIRST_REASSERTED
     turn = f"({fingerprint_sql('s.identifier')} % {period})"
     return f"((({policy.now_ms} - {turn}) // {period}) > (({since} - {turn}) // {period}))"
 
 
-def _has_duplicates(cursor: Cursor, number: int, rows: int, members: int) -> bool:
-    table = f"changed_{number}"
-    added, snapshot_only = cursor.row(
-        "SELECT count(*) FILTER (WHERE NOT matched), "
-        f"count(*) FILTER (WHERE matched AND fingerprint IS NULL) FROM {table}"
+def _doubted_sql(number: int) -> str:
+    """Members of unknown outcome that were not confirmed."""
+    return (
+        f"(SELECT keyspace, identifier FROM changed_{number} WHERE matched AND NOT confirmed "
+        "GROUP BY ALL)"
     )
-    unconfirmed = _count(
-        cursor,
-        f"(SELECT keyspace, identifier FROM {table} WHERE matched AND NOT confirmed GROUP BY ALL)",
+
+
+def _some_repeat(cursor: Cursor, number: int, alone: int) -> bool:
+    """Whether desired rows that are alone may be of one identifier.
+
+    Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
+    """
+    hashes = (
+        f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
+        "GROUP BY h)"
     )
-    if rows - added != members + unconfirmed - snapshot_only:
-        return True
-    # Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
-    hashes = f"(SELECT hash(keyspace, identifier) AS h FROM {table} WHERE NOT matched GROUP BY h)"
-    return bool(added != _count(cursor, hashes))
+    return alone > 1 and alone != _count(cursor, hashes)
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:
@@ -202,6 +246,22 @@ def _load_rejects(cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReade
         )
 
 
+def _spare_invalid(cursor: Cursor, number: int) -> int:
+    """Leave members as they are whose row is there, though it is invalid; returns their number.
+
+    A row whose own expiry has passed says that its member goes.
+    """
+    named = f"invalid NOT IN ({TOLD_BY_SOURCE}, {EXPIRED})"
+    spared = (
+        f"changed_{number} WHERE change = {REMOVE} AND NOT retry AND identifier IN "
+        f"(SELECT identifier FROM invalid_{number} WHERE {named})"
+    )
+    count = _count(cursor, spared)
+    if count:
+        cursor.execute(f"DELETE FROM {spared}")
+    return count
+
+
 def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
     """Take out the commands that were rejected and must still wait; returns how many.
 
@@ -218,9 +278,10 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
         f"WHEN {table}.change = {REMOVE} THEN r.operation = 'DELETE' "
         f"ELSE r.operation = 'UPDATE' AND r.fingerprint = {table}.fingerprint END"
     )
+    # Further ahead than the longest pause: it was rejected while the clock was.
+    later = f"r.next_attempt_at BETWEEN {now_ms + 1} AND {now_ms + LONGEST_PAUSE_MS}"
     waits = (
-        f"change <> {FORGET} AND EXISTS (SELECT 1 FROM "
-        f"rejects_{number} r WHERE {same} AND r.next_attempt_at > {now_ms})"
+        f"change <> {FORGET} AND EXISTS (SELECT 1 FROM rejects_{number} r WHERE {same} AND {later})"
     )
     found = cursor.row(
         f"SELECT count(*), count(*) FILTER (WHERE change = {ADD}), "
@@ -230,8 +291,27 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
     return Deferred(*map(int, found))
 
 
-def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
-    names = ("add", "update", "renew", "remove", "forget", "settled", "retry", "removed_live")
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What changed_<number> has.
+
+    `alone` are desired rows without one of the snapshot, `left` those without a desired one.
+    """
+
+    add: int
+    update: int
+    renew: int
+    remove: int
+    forget: int
+    settled: int
+    retry: int
+    in_doubt: int
+    removed_live: int
+    alone: int
+    left: int
+
+
+def _count_changes(cursor: Cursor, number: int, now_ms: int) -> _Counts:
     counts = cursor.row(
         f"""SELECT count(*) FILTER (WHERE change = {ADD}),
             count(*) FILTER (WHERE change = {UPDATE}), count(*) FILTER (WHERE change = {RENEW}),
@@ -239,23 +319,11 @@ def _count_changes(cursor: Cursor, number: int, now_ms: int) -> dict[str, int]:
             count(*) FILTER (WHERE change = {FORGET} AND confirmed),
             count(*) FILTER (WHERE change = {FORGET} AND NOT confirmed),
             count(*) FILTER (WHERE retry AND change <> {FORGET}),
-            count(*) FILTER (WHERE change = {REMOVE} AND confirmed
-                AND (old_expires = 0 OR old_expires > {now_ms}))
+            count(*) FILTER (WHERE retry AND matched AND NOT confirmed),
+            count(*) FILTER (WHERE change = {REMOVE} AND (NOT confirmed
+                OR old_expires = 0 OR old_expires > {now_ms})),
+            count(*) FILTER (WHERE NOT matched),
+            count(*) FILTER (WHERE matched AND fingerprint IS NULL)
         FROM changed_{number}"""
     )
-    return dict(zip(names, map(int, counts), strict=True))
-
-
-def _is_rekeyed(cursor: Cursor, number: int) -> bool:
-    """Whether members are added under one kind or compartment and removed under another.
-
-    A member of unknown outcome, who may not be one, is added too.
-    """
-    added = f"change = {ADD} OR (retry AND change IN ({UPDATE}, {RENEW}))"
-    pairs = cursor.row(
-        f"""SELECT count(*) FROM
-            (SELECT DISTINCT keyspace FROM changed_{number} WHERE {added}) a,
-            (SELECT DISTINCT keyspace FROM changed_{number} WHERE change = {REMOVE}) r
-        WHERE a.keyspace <> r.keyspace"""
-    )
-    return bool(pairs[0])
+    return _Counts(*map(int, counts))

@@ -73,6 +73,7 @@ class Shape:
     keyspace_sql: str
     row_expires_sql: str
     data_bag_sql: str
+    rows: int = 0
 
 
 def fingerprint_sql(text_sql: str) -> str:
@@ -102,9 +103,9 @@ def load(
     rows = _set_invalid_aside(cursor, loading)
     if loading.keyspace_varies:
         _number_keyspaces(cursor, loading, keyspaces)
-        return rows, loading.shape("d.keyspace")
+        return rows, loading.shape("d.keyspace", rows)
     place = (number, loading.kinds[0][1], loading.compartment)
-    return rows, loading.shape(f"{keyspaces.number(place)}::BIGINT")
+    return rows, loading.shape(f"{keyspaces.number(place)}::BIGINT", rows)
 
 
 class _Loading:
@@ -131,7 +132,7 @@ class _Loading:
         """Whether rows differ in kind or compartment."""
         return len(self.kinds) > 1 or "compartment_id" in self._columns
 
-    def shape(self, keyspace_sql: str) -> Shape:
+    def shape(self, keyspace_sql: str, rows: Rows) -> Shape:
         """What the table looks like once it is loaded."""
         fragments = [
             (name, self._columns[name.lower()].json_sql.replace(column(name.lower()), f"d.c{n}"))
@@ -144,6 +145,7 @@ class _Loading:
             keyspace_sql=keyspace_sql,
             row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else NO_ROW_EXPIRY,
             data_bag_sql=_object_sql(fragments) if fragments else whole,
+            rows=rows.queried - rows.invalid,
         )
 
     def select(self) -> str:

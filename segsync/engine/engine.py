@@ -37,6 +37,7 @@ class Engine:
     def __init__(self, keyspaces: Keyspaces, memory_limit: str = "1GB") -> None:
         self._session = Session(memory_limit, beside=AHEAD_BYTES)
         self._shapes: dict[int, Shape] = {}
+        self._probe: int | None = None
         self._room = Room()
         self._lock = Lock()
         self.keyspaces = keyspaces
@@ -53,9 +54,11 @@ class Engine:
 
     def digest_probe(self) -> int:
         """The digest of a fixed value: another one means that digests cannot be compared."""
-        with self._session.cursor() as cursor:
+        if self._probe is None:
             sql = digest_sql("1", "'segsync'", "2", "3")
-            return int(cursor.row(f"SELECT {sql}")[0])
+            with self._session.cursor() as cursor:
+                self._probe = int(cursor.row(f"SELECT {sql}")[0])
+        return self._probe
 
     def load_desired(
         self,
@@ -90,7 +93,6 @@ class Engine:
         """Give back what was only needed to find a segment's changes."""
         with self._session.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS desired_{number}")
-            cursor.execute(f"DROP TABLE IF EXISTS doubts_{number}")
 
     def examples(self, number: int, limit: int) -> list[Example]:
         """Up to `limit` members of each kind of change."""
@@ -112,19 +114,21 @@ class Engine:
     def arrange(self, targets: Iterable[Target], layout: Layout) -> tuple[Part, ...]:
         """Put the changes of the targets into the order of sending, and cut them into parts."""
         with self._session.cursor() as cursor:
-            return commands.arrange(cursor, targets, self.keyspaces, layout)
+            self._arranged = commands.arrange(cursor, targets, self.keyspaces, layout)
+        return self._arranged.parts
 
     def ranges(self) -> tuple[LineRange, ...]:
         """Which of the arranged lines belong to which segment."""
-        with self._session.cursor() as cursor:
-            return commands.ranges(cursor)
+        return self._arranged.ranges
 
     @contextmanager
     def lines(self, part: Part) -> Iterator[pyarrow.RecordBatchReader]:
         """The part's lines as they go over the wire, each with its line end; one text column."""
         with (
             self._session.cursor() as cursor,
-            cursor.stream(commands.lines_sql(part.first, part.last)) as rows,
+            cursor.stream(
+                commands.lines_sql(self._arranged.text_sql, part.first, part.last)
+            ) as rows,
         ):
             yield rows
 
@@ -133,20 +137,22 @@ class Engine:
         """All changes as the state's journal wants them."""
         with (
             self._session.cursor() as cursor,
-            cursor.stream(commands.journal_sql(submitted_at_ms)) as rows,
+            cursor.stream(
+                commands.journal_sql(self._arranged.minutes_sql, submitted_at_ms)
+            ) as rows,
         ):
             yield rows
 
     def has_row_expiries(self) -> bool:
         """Whether an arranged command carries an expiry of its member's own."""
         with self._session.cursor() as cursor:
-            return bool(cursor.rows("SELECT 1 FROM commands WHERE row_expires > 0 LIMIT 1"))
+            return bool(cursor.rows("SELECT 1 FROM ordered WHERE row_expires > 0 LIMIT 1"))
 
     def save_commands(self, path: Path) -> None:
         """Write the arranged changes to a Parquet file."""
         with self._session.cursor() as cursor:
             cursor.execute(
-                f"COPY (SELECT * FROM commands ORDER BY line) TO {quoted(str(path))} "
+                f"COPY (SELECT * FROM {commands.COMMANDS} ORDER BY line) TO {quoted(str(path))} "
                 "(FORMAT parquet)"
             )
 
@@ -155,13 +161,14 @@ class Engine:
     ) -> tuple[Part, ...]:
         """The counterpart of `save_commands`: the same commands and parts as were arranged then."""
         with self._session.cursor() as cursor:
-            return commands.restore(cursor, path, targets, self.keyspaces, layout)
+            self._arranged = commands.restore(cursor, path, targets, self.keyspaces, layout)
+        return self._arranged.parts
 
     def load_sent(self, changes: pyarrow.RecordBatchReader, targets: Iterable[Target]) -> None:
         """Read the journal of a run, to find its rejects."""
         with self._session.cursor() as cursor:
-            commands.store_places(cursor, targets, self.keyspaces)
-            rejects.load_sent(cursor, changes)
+            places = commands.places_of(targets, self.keyspaces)
+            rejects.load_sent(cursor, changes, places)
 
     def match_rejects(self, error_file: Path, part_lines: tuple[int, int]) -> int:
         """Which lines of a part an error file names; returns how many. See `rejected`."""

@@ -72,13 +72,14 @@ class Asked:
     """How a segment is compared. `pending` are its members of unknown outcome (keyspace,
     identifier), `rejected` its rejects, where it has some. They are opened when they are read, and
     closed at once: one that stays open while another is opened would lock an apply out, and be
-    locked out by it.
+    locked out by it. With `spares_invalid` a member whose row is invalid is left as it is.
     """
 
     policy: Policy
     on_conflict: str
     pending: Opener | None = None
     rejected: Opener | None = None
+    spares_invalid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Deferred:
 class Difference:
     """How a segment's desired members differ from its snapshot; `conflicts` are identifiers.
 
-    `settled` are rejects whose member needs no command any more.
+    `settled` are rejects whose member needs no command any more, `spared` members that stay as they
+    are because their row is invalid, `in_doubt` those of unknown outcome that were never confirmed.
     """
 
     desired: int
@@ -106,10 +108,11 @@ class Difference:
     remove: int
     forget: int
     settled: int
+    spared: int
     retry: int
     deferred: Deferred
+    in_doubt: int
     removed_live: int
-    rekeyed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,6 @@ class Target:
     number: int
     address: Address
     expiration_minutes: int
-    rekeyed: bool
 
 
 @dataclass(frozen=True, slots=True)

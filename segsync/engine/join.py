@@ -17,7 +17,8 @@ _NO_DOUBTS = "false AS pending, false AS stayed, NULL::BIGINT AS refused"
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Desired members `d` beside the snapshot's `s`; kept where `change_sql` is not 0.
+    """Desired members `d` beside the snapshot's `s`; kept where `change_sql` is not 0. `beside` is
+    SQL for members who are said once more as a removal beside them is.
 
     The desired side of a join is held in memory, the snapshot streams by (see session.py). Where
     that is too much, one span of identifiers comes after the other: the snapshot is in their order.
@@ -28,6 +29,7 @@ class Join:
     change_sql: str
     snapshot: Snapshot | None
     doubts: bool
+    beside: str
 
     def run(self, cursor: Cursor, rows: int) -> None:
         """Fill changed_<number>."""
@@ -70,7 +72,8 @@ class Join:
             coalesce(s.keyspace, {shape.keyspace_sql}) AS keyspace,
             coalesce(s.identifier, d.identifier) AS identifier,
             {self.change_sql} AS change,
-            coalesce(s.pending OR (s.stayed AND d.identifier IS NOT NULL), false) AS retry,
+            coalesce(s.pending OR ((s.stayed OR {self.beside}) AND d.identifier IS NOT NULL), false)
+                AS retry,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.fingerprint_sql} END AS fingerprint,
             {shape.row_expires_sql} AS row_expires,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
@@ -78,7 +81,7 @@ class Join:
             coalesce(s.expires_at, 0) AS old_expires,
             CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
         FROM {sides} ON {on_keyspace} d.identifier = s.identifier
-        WHERE {self.change_sql} <> 0"""
+        WHERE change <> 0"""
 
     def _snapshot_sql(self, span: str) -> str:
         """A member of unknown outcome that was never confirmed has no fingerprint, so that it

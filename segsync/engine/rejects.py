@@ -8,9 +8,11 @@ begins is unknown. So a cell that may be a line number, or an error code, is no 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segsync.engine.commands import COMMANDS, Place, literal
 from segsync.engine.compare import REMOVE, WORDS
 from segsync.engine.session import Cursor, EngineError, quoted
 from segsync.model import IdentifierKind
@@ -28,14 +30,20 @@ KEPT_SQL = "SELECT line, reason FROM rejected ORDER BY line"
 _KEPT_TABLE = "CREATE TABLE IF NOT EXISTS rejected (line BIGINT PRIMARY KEY, reason VARCHAR)"
 
 
-def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader) -> None:
+def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterable[Place]) -> None:
     """Fill the table sent from the journal: what each line asked for, in the words of the wire."""
+    rows = ", ".join(
+        f"({place.keyspace}, {quoted(place.kind.value)}, {literal(place.compartment_id)}, "
+        f"{quoted(place.target.address.value)})"
+        for place in places
+    )
     with cursor.reading("changes", changes):
         cursor.execute(
             "CREATE OR REPLACE TABLE sent AS SELECT c.line::BIGINT AS line, c.identifier::VARCHAR "
             f"AS identifier, c.change::VARCHAR = {quoted(WORDS[REMOVE])} AS is_delete, t.kind, "
             "t.compartment_id, t.value "
-            "FROM changes c JOIN places t ON t.keyspace = c.keyspace::BIGINT"
+            f"FROM changes c JOIN (VALUES {rows}) t(keyspace, kind, compartment_id, value) "
+            "ON t.keyspace = c.keyspace::BIGINT"
         )
 
 
@@ -130,6 +138,7 @@ def keep(cursor: Cursor) -> None:
 def by_segment(cursor: Cursor) -> dict[int, int]:
     """The kept rejects counted by segment number."""
     rows = cursor.rows(
-        "SELECT c.segment, count(*) FROM rejected r JOIN commands c ON c.line = r.line GROUP BY 1"
+        f"SELECT c.segment, count(*) FROM rejected r JOIN {COMMANDS} c ON c.line = r.line "
+        "GROUP BY 1"
     )
     return {int(segment): int(count) for segment, count in rows}

@@ -60,11 +60,9 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
     if counts.settled:
         rejects = figures.plural(counts.settled, "rejected command")
         found.append(f"{rejects} no longer needed: dropped")
-    if segment.rekeyed:
-        found.append(
-            "identifiers change their kind or compartment: removals go first, in an execution of "
-            "their own"
-        )
+    if counts.spared:
+        members = figures.plural(counts.spared, "member")
+        found.append(f"{members} left as they are: their rows are there, but invalid")
     return tuple(found)
 
 

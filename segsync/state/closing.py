@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from segsync.model import LONGEST_PAUSE_MS
 from segsync.state.database import Database
 from segsync.state.late_removals import doubt_members_beside, keyspaces_of_late_removals
 from segsync.state.records import PartRecord, PartStatus, RunStatus
@@ -21,7 +22,6 @@ UNATTRIBUTED_LIMIT = 3
 
 HOUR_MS = 3_600_000
 FIRST_PAUSES_MS = (0, HOUR_MS, 4 * HOUR_MS, 16 * HOUR_MS, 64 * HOUR_MS)
-LONGEST_PAUSE_MS = 7 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,17 +249,24 @@ def _count(
     doubted: Mapping[int, int],
 ) -> Outcome:
     lines = dict.fromkeys(PartStatus, 0)
+    rejected = 0
     for part in parts:
-        lines[part.status] += part.last - part.first + 1
-    rejected = int(database.rows("SELECT count(*) FROM rejected_lines")[0][0])
+        named = _rejected_in(database, part)
+        rejected += named
+        lines[part.status] += part.last - part.first + 1 - named
     return Outcome(
-        confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up.total(),
+        confirmed=lines[PartStatus.CONFIRMED] + given_up.total(),
         rejected=rejected,
         unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up.total(),
         unsent=lines[PartStatus.UNSENT],
         given_up_in=dict(given_up),
         doubted_in=doubted,
     )
+
+
+def _rejected_in(database: Database, part: PartRecord) -> int:
+    sql = "SELECT count(*) FROM rejected_lines WHERE line BETWEEN ? AND ?"
+    return int(database.rows(sql, (part.first, part.last))[0][0])
 
 
 def _update_segments(database: Database, closing: Closing, outcome: Outcome) -> None:

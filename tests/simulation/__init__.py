@@ -15,6 +15,10 @@ that the journal is durable and that no other execution may still act.
     python -m tests.simulation --schedules 1 --seed 1234 --keep 0,3,4   replay only these steps
 
 What is not simulated: the wire and its retries (tests/test_wire.py, test_mediarithmics_*.py), what
-a disk does below SQLite, and threads (tests/test_kills.py): everything runs in one thread, so that
-a seed is one schedule (speed.py). A seed that failed goes into tests/seeds.txt, and stays there.
+a disk does below SQLite, the lock, and threads (tests/test_kills.py, test_state_lock.py):
+everything runs in one thread, so that a seed is one schedule (speed.py). Databases that are read,
+and the driver under the state, are lean ones (lean.py). Whether the plan that follows is empty is
+read from the state, and in one story of four from a plan.
+
+A seed that failed goes into tests/seeds.txt, and stays there.
 """

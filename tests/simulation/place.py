@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,8 @@ from segsync.planning import PlanOptions
 from segsync.report import Report
 from segsync.runs import Applying
 from segsync.sending import Timing
-from segsync.state import PartStatus, hold
-from segsync.state.database import Database
+from segsync.state import PartStatus
+from tests.simulation.lean import LeanDatabase, shops
 from tests.simulation.trouble import FOR_EVER, Killed, Mortal, Trouble, Troubled
 from tests.support.direct import Direct
 from tests.support.world import World
@@ -65,6 +66,9 @@ class Place(World):
         self.timing = TIMING
         self.casts: dict[str, Cast] = {}
         self.trouble: Trouble | None = None
+        self._loaded: tuple[str, Spec] | None = None
+        shops[folder] = self.tables
+        self._stack.callback(shops.pop, folder)
         self.emulator.behave(
             line_order=random.choice(["random", "file", "reversed"]),
             expiration_starts=random.choice(["processing", "upload"]),
@@ -110,6 +114,10 @@ class Place(World):
                 row.form = "account"
         self.fill(name, [_values(columns, who, row) for who, row in cast.rows.items()])
 
+    def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """What the segment's query returns from now on: nobody asks a database."""
+        self.tables[name].rows = list(rows)
+
     def drop(self, name: str, members: str | None = None) -> None:
         super().drop(name, members)
         del self.casts[name]
@@ -123,6 +131,14 @@ class Place(World):
         """Executions that may still take effect."""
         active = self.emulator.world.executions.active()
         return [one for one in active if one.script.starts_after_polls < FOR_EVER]
+
+    @property
+    def spec(self) -> Spec:
+        """The spec; loaded anew when it has changed."""
+        document = json.dumps(self._document())
+        if self._loaded is None or self._loaded[0] != document:
+            self._loaded = (document, super().spec)
+        return self._loaded[1]
 
     # ---------------------------------------------------------------- what one does
 
@@ -148,7 +164,7 @@ class Place(World):
     def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[Any, Applying]]:
         trouble = self.trouble or Trouble(self.emulator, self.state)
         agree: Callable[[object], bool] = lambda _plan: True  # noqa: E731
-        with hold(spec.state, "apply"), reconcile.writing_state(spec, lineage) as state:
+        with reconcile.writing_state(spec, lineage) as state:
             self.lineage = self.lineage or state.identity.lineage
             destination = Troubled(Direct(self.emulator), trouble)
             applying = Applying(destination, self.clock, agree, self.said, self.timing)
@@ -167,7 +183,7 @@ class Place(World):
     def _check_journal(self, upload: Upload) -> None:
         """Asserted by the receiver: the journal is durable, and nothing else is under way."""
         assert not self.alive(), "two executions in flight"
-        database = Database(self.state, read_only=True)
+        database = LeanDatabase(self.state, read_only=True)
         try:
             found = database.rows(
                 "SELECT p.bytes, p.status, r.import_id, p.first_line, p.last_line FROM parts p "

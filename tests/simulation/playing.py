@@ -19,7 +19,10 @@ def play_all(seeds: Iterable[int], kept: tuple[int, ...] | None = None) -> list[
     """Play these seeds in this process."""
     where = MEMORY if MEMORY.is_dir() else None
     endings = []
-    with in_one_thread(), tempfile.TemporaryDirectory(prefix="simulation-", dir=where) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="simulation-", dir=where) as folder,
+        in_one_thread(folder),
+    ):
         for number, seed in enumerate(seeds):
             endings.append(play(seed, Path(folder) / str(number), kept))
     return endings

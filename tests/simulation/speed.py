@@ -1,14 +1,16 @@
 """What makes a schedule cheap, and always the same, without touching the product.
 
 One DuckDB serves a whole process: to open one takes longer than a small comparison. Instead of
-being closed it is emptied, and lent to the next who opens one. And what the product does in threads
-is done at once, in the order in which they are started: the schedule is the seed's, not the
-machine's.
+being closed it is emptied, and lent to the next who opens one; its statements are parsed once, and
+not optimised. And what the product does in threads is done at once, in the order in which they are
+started: the schedule is the seed's, not the machine's.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,34 +19,118 @@ from types import SimpleNamespace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from segsync import readers, runs
 from segsync.engine import snapshot
 from segsync.source import reading
+from segsync.state import file, opening, store
+from tests.simulation.lean import LeanDatabase, open_shop
 
 OPEN = duckdb.connect
-NAMES = (
-    "SELECT 'VIEW', view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary "
-    "UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE NOT temporary"
-)
+OPTIMIZERS = "SELECT name FROM duckdb_optimizers() WHERE name <> 'cte_inlining'"
+"""To make a plan of a statement better takes longer than to carry it out."""
+MILLISECONDS = re.compile(r"\b1[0-9]{12}\b")
+"""A moment in a statement: the one thing that makes it another text every time."""
+TYPES = {"VARCHAR": pa.large_string()}
 ABSENT = ("pandas", "polars", "dateutil")
 """Libraries that others look for again and again, in every folder of the path."""
 
 
-class Lent:
-    """A connection that goes back when it is closed."""
+class Lender:
+    """One DuckDB; who opens one gets an empty database in it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, free: list[Any]) -> None:
-        self._connection = connection
-        self._free = free
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._connection = OPEN(":memory:", config={**config, "threads": 1})
+        names = ",".join(name for (name,) in self._connection.execute(OPTIMIZERS).fetchall())
+        self._connection.execute(f"SET disabled_optimizers = '{names}'")
+        self._connection.execute("ATTACH ':memory:' AS lent")
+        self._idle: list[LentCursor] = []
+        self._parsed: dict[str, duckdb.Statement] = {}
+        self._is_lent = False
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        return self._connection.cursor()
+    def lend(self) -> Lender:
+        assert not self._is_lent, "two engines at once: they would see each other's tables"
+        self._is_lent = True
+        return self
+
+    def cursor(self) -> LentCursor:
+        if self._idle:
+            return self._idle.pop()
+        cursor = self._connection.cursor()
+        cursor.execute("USE lent")
+        return LentCursor(cursor, self._parsed, self._idle)
 
     def close(self) -> None:
-        for kind, name in self._connection.execute(NAMES).fetchall():
-            self._connection.execute(f'DROP {kind} "{name}"')
-        self._free.append(self._connection)
+        self._is_lent = False
+        self._connection.execute("DETACH lent")
+        self._connection.execute("ATTACH ':memory:' AS lent")
+
+
+LENDERS: list[Lender] = []
+"""The one of this process, once it is needed: what it has parsed serves all stories."""
+
+
+class LentCursor:
+    """What is asked of it again is not parsed again, and streams need no view to be read."""
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        parsed: dict[str, duckdb.Statement],
+        idle: list[LentCursor],
+    ) -> None:
+        self._cursor, self._parsed, self._idle = cursor, parsed, idle
+        self._streams: dict[str, Any] = {}
+        self.interrupt = cursor.interrupt
+
+    def register(self, name: str, stream: pa.RecordBatchReader) -> None:
+        self._streams[name] = stream
+
+    def unregister(self, name: str) -> None:
+        del self._streams[name]
+
+    def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        values = list(map(int, dict.fromkeys(MILLISECONDS.findall(sql))))
+        for number, value in enumerate(values, start=1):
+            sql = sql.replace(str(value), f"${number}")
+        if sql not in self._parsed:
+            [self._parsed[sql]] = self._cursor.extract_statements(sql)
+        # DuckDB finds what a statement reads by that name among the variables here.
+        query_result = self._streams.get("query_result")  # noqa: F841
+        members = self._streams.get("members")  # noqa: F841
+        pending = self._streams.get("pending")  # noqa: F841
+        rejects = self._streams.get("rejects")  # noqa: F841
+        changes = self._streams.get("changes")  # noqa: F841
+        return self._cursor.execute(self._parsed[sql], values or None)
+
+    def sql(self, sql: str) -> LentRows:
+        return LentRows(self.execute(sql))
+
+    def close(self) -> None:
+        self._streams.clear()
+        self._idle.append(self)
+
+
+class LentRows:
+    """The rows of a query."""
+
+    def __init__(self, answer: duckdb.DuckDBPyConnection) -> None:
+        self._answer = answer
+
+    def to_arrow_reader(self, _rows: int) -> pa.RecordBatchReader:
+        schema = pa.schema(
+            [
+                (name, TYPES.get(str(kind), pa.int64()))
+                for name, kind, *_ in self._answer.description
+            ]
+        )
+        rows = self._answer.fetchall()
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [
+            pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)
+        ]
+        return pa.RecordBatchReader.from_batches(schema, [pa.record_batch(arrays, schema=schema)])
 
 
 class AtOnce:
@@ -87,14 +173,13 @@ class Pool:
 
 
 @contextmanager
-def in_one_thread() -> Iterator[None]:
-    """While the context is open, in this process."""
-    free: list[Any] = []
+def in_one_thread(folder: str) -> Iterator[None]:
+    """While the context is open, in this process. `folder` is for temporary files."""
 
-    def lend(_path: str = ":memory:", config: Mapping[str, Any] | None = None) -> Lent:
-        if not free:
-            free.append(OPEN(":memory:", config={**(config or {}), "threads": 1}))
-        return Lent(free.pop(), free)
+    def lend(_path: str, config: Mapping[str, Any]) -> Lender:
+        if not LENDERS:
+            LENDERS.append(Lender(config))
+        return LENDERS[0].lend()
 
     at_once = SimpleNamespace(Thread=AtOnce, Condition=threading.Condition)
     replaced: list[tuple[Any, str, Any]] = [
@@ -103,6 +188,9 @@ def in_one_thread() -> Iterator[None]:
         (snapshot, "threading", at_once),
         (readers, "ThreadPoolExecutor", Pool),
         (runs, "ThreadPoolExecutor", Pool),
+        (readers, "open_source", open_shop),
+        (tempfile, "tempdir", folder),
+        *((module, "Database", LeanDatabase) for module in (file, opening, store)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     absent = [name for name in ABSENT if name not in sys.modules]
@@ -116,5 +204,3 @@ def in_one_thread() -> Iterator[None]:
             setattr(module, name, value)
         for name in absent:
             del sys.modules[name]
-        for connection in free:
-            connection.close()

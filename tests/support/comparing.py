@@ -138,7 +138,7 @@ class Bench:
     def arrange(self, wire: Any = "ndjson", part_limit: int = 10**8) -> tuple[Part, ...]:
         """Put the changes of all segments in order. Once."""
         targets = [
-            Target(number, chosen.address, chosen.expiration_minutes, False)
+            Target(number, chosen.address, chosen.expiration_minutes)
             for number, chosen in self.segments.items()
         ]
         return self.engine.arrange(targets, Layout(wire, NOW_MS, part_limit))

@@ -1,0 +1,111 @@
+"""Lean stand-ins for what other tests hold: the driver under the state, and the source.
+
+The state's SQL, transactions and file are the product's own; only the driver between is Python's,
+whose statements cost a tenth (tests/test_kills.py and test_state_*.py hold the real one). The
+source is the rows of the world themselves (tests/test_source_*.py hold the real ones).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from segsync.model import Segment
+from segsync.secret import Secret
+from segsync.source import Source
+from segsync.source.lane import Column, Control, Execution
+from segsync.source.messages import Translator
+from segsync.state.database import Database, Value
+
+if TYPE_CHECKING:
+    from tests.support.world import Table
+
+STATEMENTS = 512
+NUMBERS = ("total", "expiration_ts")
+shops: dict[Path, Mapping[str, Table]] = {}
+"""The tables of each world, by its folder."""
+
+
+class LeanDatabase(Database):
+    """The state's file through Python's driver.
+
+    A process dies between two of its transactions here, and what was committed is in the file: so
+    nothing need be synced, and no transaction be rolled back from a journal on disk.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self._errors = sqlite3.Error
+        self.path = path
+        mode = "ro" if read_only else "rw"
+        with self._translated():
+            self._connection = sqlite3.connect(
+                f"file:{quote(str(path))}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                cached_statements=STATEMENTS,
+            )
+        if not read_only:
+            self.execute("PRAGMA synchronous = OFF")
+            self.execute("PRAGMA journal_mode = MEMORY")
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        with self._translated():
+            return self._connection.execute(sql, tuple(values)).fetchall()
+
+    @contextmanager
+    def stream(self, sql: str, values: Sequence[Value] = ()) -> Iterator[pa.RecordBatchReader]:
+        with self._translated():
+            cursor = self._connection.execute(sql, tuple(values))
+            rows = cursor.fetchall()
+        names = [entry[0] for entry in cursor.description]
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
+        batch = pa.record_batch([_array(column) for column in columns], names=names)
+        yield pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+    def ingest(self, table: str, rows: pa.RecordBatchReader) -> None:
+        names = rows.schema.names
+        sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        for batch in rows:
+            values = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            with self._translated():
+                self._connection.executemany(sql, values)
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    """As the real driver: a number's column unless there is a text."""
+    is_text = any(isinstance(value, str) for value in values)
+    return pa.array(values, pa.string() if is_text else pa.int64())
+
+
+class ShopLane:
+    """The tables of a world, as a database would give them."""
+
+    slots = 1
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
+
+    @contextmanager
+    def execute(self, segment: Segment, _control: Control) -> Iterator[Execution]:
+        table = self._tables[segment.name]
+        columns = tuple(
+            Column.of(name, "int64" if name in NUMBERS else "string") for name in table.columns
+        )
+        values = zip(*table.rows, strict=True) if table.rows else [()] * len(columns)
+        arrays = [pa.array(each, column.type) for each, column in zip(values, columns, strict=True)]
+        batch = pa.record_batch(arrays, names=list(table.columns))
+        yield Execution(columns, iter([batch]))
+
+    def close(self) -> None:
+        pass
+
+
+def open_shop(name: str, _url: Secret, *, folder: Path, **_options: Any) -> Source:
+    """What opens a source while a story is told."""
+    return Source(name, ShopLane(shops[folder]), Translator(name, ()))
