@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -117,9 +117,11 @@ def compare_removed(
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
 
 
-def orphan(known: StateSegment, defined: Iterable[Segment]) -> SegmentPlan:
-    """A segment that the state knows and the spec does not mention: nothing is done to it."""
-    twin = next((segment for segment in defined if segment.name == known.name), None)
+def orphan(known: StateSegment, twin: Segment | None) -> SegmentPlan:
+    """A segment that the state knows and the spec does not mention: nothing is done to it.
+
+    `twin` is the one that the spec has by its name, at another address.
+    """
     return SegmentPlan(
         name=known.name,
         address=known.address,

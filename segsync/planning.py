@@ -120,11 +120,9 @@ class Planner:
                 self.engine.interrupt()
                 raise
             removed = [compare_removed(around, *pair) for pair in selection.removed]
-        found = (
-            *plans,
-            *removed,
-            *(orphan(known, self.spec.segments) for known in selection.orphaned),
-        )
+        defined = {segment.name: segment for segment in self.spec.segments}
+        orphaned = [orphan(known, defined.get(known.name)) for known in selection.orphaned]
+        found = (*plans, *removed, *orphaned)
         self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
 

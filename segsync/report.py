@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from segsync.plan import Plan, SegmentPlan, SegmentStatus
+from segsync.model import LineRange
+from segsync.plan import Plan, SegmentStatus
 from segsync.state import Outcome, PartRecord, PartStatus
 
 
@@ -97,28 +100,39 @@ def segment_outcomes(
     plan: Plan, parts: tuple[PartRecord, ...], rejected: Mapping[int, int], outcome: Outcome
 ) -> tuple[SegmentOutcome, ...]:
     """Split a run's outcome by segment: each segment has known lines, each part a known fate."""
+    fates = _fates_by_segment(plan.ranges, parts)
     given_up = outcome.given_up_in
     return tuple(
         _segment_outcome(
-            item, plan, parts, rejected.get(item.number, 0), given_up.get(item.number, 0)
+            item.name,
+            fates[item.number],
+            rejected.get(item.number, 0),
+            given_up.get(item.number, 0),
         )
         for item in plan.segments
-        if any(span.segment == item.number for span in plan.ranges)
+        if item.number in fates
     )
 
 
+def _fates_by_segment(
+    ranges: tuple[LineRange, ...], parts: tuple[PartRecord, ...]
+) -> dict[int, Counter[PartStatus]]:
+    """How many lines of each segment share which fate; parts and ranges are in order of lines."""
+    ends = [part.last for part in parts]
+    fates: dict[int, Counter[PartStatus]] = {}
+    for span in ranges:
+        lines = fates.setdefault(span.segment, Counter())
+        first, end = bisect_left(ends, span.first), bisect_left(ends, span.last) + 1
+        for part in parts[first:end]:
+            lines[part.status] += min(span.last, part.last) - max(span.first, part.first) + 1
+    return fates
+
+
 def _segment_outcome(
-    item: SegmentPlan, plan: Plan, parts: tuple[PartRecord, ...], rejected: int, given_up: int
+    name: str, lines: Counter[PartStatus], rejected: int, given_up: int
 ) -> SegmentOutcome:
-    lines = dict.fromkeys(PartStatus, 0)
-    for span in plan.ranges:
-        if span.segment != item.number:
-            continue
-        for part in parts:
-            shared = min(span.last, part.last) - max(span.first, part.first) + 1
-            lines[part.status] += max(0, shared)
     return SegmentOutcome(
-        name=item.name,
+        name=name,
         confirmed=lines[PartStatus.CONFIRMED] - rejected + given_up,
         rejected=rejected,
         unknown=lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED] - given_up,
