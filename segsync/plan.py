@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import Literal
 
 from segsync.model import Address, Guard, IdentifierKind, LineRange, Part
 
+YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 FEWEST_GUARDED_MEMBERS = 10
 """Below this many live members, `max_removed` is not looked at: any change is a large share."""
 
@@ -190,6 +194,13 @@ class Plan:
     def with_status(self, *statuses: SegmentStatus) -> tuple[SegmentPlan, ...]:
         """The segments in one of these states."""
         return tuple(segment for segment in self.segments if segment.status in statuses)
+
+
+def removed_entry(name: str, members: Literal["delete", "keep"]) -> str:
+    """What to write in the spec to end a segment, in YAML that means it whatever its name is."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_-]*", name) and name.lower() not in YAML_WORDS
+    key = name if plain else json.dumps(name, ensure_ascii=False)
+    return f"`removed: {{{key}: {members}}}`"
 
 
 def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ...]:

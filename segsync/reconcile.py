@@ -143,9 +143,23 @@ def carry_out(
     plan = planned.plan
     check_not_stale(state, applying.destination)
     agreed = applying.confirm(plan)
+    if agreed:
+        _note_names(planned.spec, state)
     if not plan.changes_something or not agreed:
         return Report(plan, None, recovered, agreed=agreed)
     return Report(plan, carry_through(planned, state, applying), recovered)
+
+
+def _note_names(spec: Spec, state: State) -> None:
+    """By its name a segment is ended under `removed`: it must not be one that another has now."""
+    names = {segment.address: segment.name for segment in spec.segments}
+    renamed = {
+        known.number: names[known.address]
+        for known in state.segments()
+        if names.get(known.address, known.name) != known.name
+    }
+    if renamed:
+        state.rename_segments(renamed)
 
 
 def check_not_stale(state: State, destination: Destination) -> None:
