@@ -145,9 +145,16 @@ def carry_out(
     agreed = applying.confirm(plan)
     if agreed:
         _note_names(planned.spec, state)
-    if not plan.changes_something or not agreed:
-        return Report(plan, None, recovered, agreed=agreed)
-    return Report(plan, carry_through(planned, state, applying), recovered)
+    sends = agreed and plan.changes_something
+    run = carry_through(planned, state, applying) if sends else None
+    return Report(
+        plan,
+        run,
+        recovered,
+        agreed=agreed,
+        pending=sum(state.pending_counts().values()),
+        rejects=sum(state.reject_counts().values()),
+    )
 
 
 def _note_names(spec: Spec, state: State) -> None:
