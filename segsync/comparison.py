@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,14 +22,13 @@ from segsync.engine import (
 from segsync.engine.desired import DesiredColumn
 from segsync.errors import SourceError
 from segsync.model import DAY_MS, NEVER, IdentifierKind, RemovedSegment, Segment
-from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards
+from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards, removed_entry
 from segsync.progress import Progress
 from segsync.selection import Selected
 from segsync.source import Source
 from segsync.state import State, StateSegment
 
 LAPSE_MARGIN_MS = DAY_MS
-YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 SYMBOLS = {"add": "+", "update": "~", "renew": "↻", "remove": "-"}
 
 
@@ -115,9 +112,28 @@ def compare_removed(
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
 
 
-def orphan(known: StateSegment, defined: Iterable[Segment]) -> SegmentPlan:
-    """A segment that the state knows and the spec does not mention: nothing is done to it."""
-    twin = next((segment for segment in defined if segment.name == known.name), None)
+def ambiguous(entry: RemovedSegment, meant: tuple[StateSegment, ...]) -> Iterator[SegmentPlan]:
+    """Segments that an entry under `removed` may mean, one of them or all: nothing is done."""
+    addresses = [str(known.address) for known in meant]
+    for known in meant:
+        yield SegmentPlan(
+            name=entry.name,
+            address=known.address,
+            number=known.number,
+            status=SegmentStatus.ERROR,
+            error=f"{entry.place}: the state has {len(meant)} segments that had this name: "
+            f"{', '.join(addresses)}",
+            hint="write the address of the one that is meant instead of the name, such as "
+            f"{removed_entry(addresses[0], entry.members)}",
+            place=entry.place,
+        )
+
+
+def orphan(known: StateSegment, twin: Segment | None) -> SegmentPlan:
+    """A segment that the state knows and the spec does not mention: nothing is done to it.
+
+    `twin` is the one that the spec has by its name, at another address.
+    """
     return SegmentPlan(
         name=known.name,
         address=known.address,
@@ -129,15 +145,9 @@ def orphan(known: StateSegment, defined: Iterable[Segment]) -> SegmentPlan:
         hint=f"the spec has {known.name} under {twin.address} now: put the other back, or give "
         "this one another name in the spec and end the old one under `removed`"
         if twin
-        else f"to delete its members add `removed: {{{_key(known.name)}: delete}}`; "
-        f"to leave them alone and forget the segment, `removed: {{{_key(known.name)}: keep}}`",
+        else f"to delete its members add {removed_entry(known.name, 'delete')}; "
+        f"to leave them alone and forget the segment, {removed_entry(known.name, 'keep')}",
     )
-
-
-def _key(name: str) -> str:
-    """A name as a key in YAML: in quotes, where it could be read as something else."""
-    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_-]*", name) and name.lower() not in YAML_WORDS
-    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from segsync.destination import Destination, SegmentLookup
 from segsync.errors import Refused
 from segsync.model import Address
-from segsync.plan import SegmentPlan
+from segsync.plan import SegmentPlan, removed_entry
 from segsync.progress import Progress
 
 
@@ -37,8 +37,10 @@ class LookUps:
         if answer.technical_name in self._names and not is_named:
             return (
                 f"the segment with {segment.address} is the one that is also known here by its "
-                f"technical name {answer.technical_name}: keep one of the two, and take the other "
-                "out of the state with `removed: {…: keep}`"
+                f"technical name {answer.technical_name}: keep one of the two. To keep this one, "
+                f"end the other with {removed_entry(answer.technical_name, 'delete')}: its members "
+                "leave first, and the next apply adds those of this one. With `keep` those who "
+                "have left the query since would stay for ever"
             )
         return answer.detail if answer.problem else None
 

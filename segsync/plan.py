@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from typing import Literal
 
 from segsync.model import Address, Guard, IdentifierKind, LineRange, Part
 
+YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 FEWEST_GUARDED_MEMBERS = 10
 """Below this many live members, `max_removed` is not looked at: any change is a large share."""
 
@@ -143,12 +148,13 @@ class SegmentPlan:
         return self.status in (SegmentStatus.OK, SegmentStatus.REMOVED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Everything that one apply would do, and the state it was made for.
 
     `open_run` is the reference of a run whose outcome is not known yet; `partial` says that
-    some segments of the spec were left out on purpose.
+    some segments of the spec were left out on purpose. What takes a pass over all segments is
+    worked out once and kept, for which a plan must be without slots.
     """
 
     lineage: str
@@ -163,14 +169,14 @@ class Plan:
     partial: bool = False
     open_run: str | None = None
 
-    @property
+    @cached_property
     def totals(self) -> Counts:
         """The sums over the segments whose commands are sent."""
         sending = [segment.counts for segment in self.segments if segment.sends]
         names = Counts.__dataclass_fields__
         return Counts(**{name: sum(getattr(c, name) for c in sending) for name in names})
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of the whole payload."""
         return sum(part.size for part in self.parts)
@@ -181,12 +187,12 @@ class Plan:
         totals = self.totals
         return bool(totals.commands or totals.dropped or self.dropped)
 
-    @property
+    @cached_property
     def sending(self) -> frozenset[int]:
         """The numbers of the segments that this plan carries out."""
         return frozenset(segment.number for segment in self.segments if segment.sends)
 
-    @property
+    @cached_property
     def dropped(self) -> tuple[SegmentPlan, ...]:
         """Removed segments, which leave the state when the plan is carried out."""
         removed = self.with_status(SegmentStatus.REMOVED)
@@ -195,6 +201,13 @@ class Plan:
     def with_status(self, *statuses: SegmentStatus) -> tuple[SegmentPlan, ...]:
         """The segments in one of these states."""
         return tuple(segment for segment in self.segments if segment.status in statuses)
+
+
+def removed_entry(name: str, members: Literal["delete", "keep"]) -> str:
+    """What to write in the spec to end a segment, in YAML that means it whatever its name is."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_-]*", name) and name.lower() not in YAML_WORDS
+    key = name if plain else json.dumps(name, ensure_ascii=False)
+    return f"`removed: {{{key}: {members}}}`"
 
 
 def check_guards(name: str, guard: Guard, counts: Counts) -> tuple[Violation, ...]:

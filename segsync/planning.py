@@ -11,6 +11,7 @@ from typing import Literal
 from segsync.comparison import (
     LAPSE_MARGIN_MS,
     Circumstances,
+    ambiguous,
     compare_removed,
     compare_segment,
     orphan,
@@ -120,11 +121,10 @@ class Planner:
                 self.engine.interrupt()
                 raise
             removed = [compare_removed(around, *pair) for pair in selection.removed]
-        found = (
-            *plans,
-            *removed,
-            *(orphan(known, self.spec.segments) for known in selection.orphaned),
-        )
+        unclear = [plan for pair in selection.ambiguous for plan in ambiguous(*pair)]
+        defined = {segment.name: segment for segment in self.spec.segments}
+        orphaned = [orphan(known, defined.get(known.name)) for known in selection.orphaned]
+        found = (*plans, *removed, *unclear, *orphaned)
         self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
 

@@ -155,9 +155,30 @@ def carry_out(
     plan = planned.plan
     check_not_stale(state, applying.destination)
     agreed = applying.confirm(plan)
-    if not plan.changes_something or not agreed:
-        return Report(plan, None, recovered, agreed=agreed)
-    return Report(plan, carry_through(planned, state, applying), recovered)
+    if agreed:
+        _note_names(planned.spec, state)
+    sends = agreed and plan.changes_something
+    run = carry_through(planned, state, applying) if sends else None
+    return Report(
+        plan,
+        run,
+        recovered,
+        agreed=agreed,
+        pending=sum(state.pending_counts().values()),
+        rejects=sum(state.reject_counts().values()),
+    )
+
+
+def _note_names(spec: Spec, state: State) -> None:
+    """By its name a segment is ended under `removed`: it must not be one that another has now."""
+    names = {segment.address: segment.name for segment in spec.segments}
+    renamed = {
+        known.number: names[known.address]
+        for known in state.segments()
+        if names.get(known.address, known.name) != known.name
+    }
+    if renamed:
+        state.rename_segments(renamed)
 
 
 def check_not_stale(state: State, destination: Destination) -> None:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
-from segsync.plan import Plan, SegmentPlan, SegmentStatus
-from segsync.state import Outcome, PartRecord, PartStatus
-
-
-class Exit(IntEnum):
-    """Exit statuses of the command line."""
-
-    DONE = 0
-    ERROR = 1
-    CHANGES = 2
-    REFUSED = 3
-    REJECTED = 4
-    UNKNOWN = 5
-    LOCKED = 6
-
-
-FIRST_OF = (Exit.UNKNOWN, Exit.ERROR, Exit.REFUSED, Exit.REJECTED)
-"""Where several are true at once, the first of these is the exit status."""
+from segsync.exits import Exit, first_of
+from segsync.model import LineRange
+from segsync.plan import Plan, SegmentStatus
+from segsync.state import Outcome, PartRecord, PartStatus, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +40,29 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an apply did. `run` is None where nothing had to be sent or the user said no."""
+    """What an apply did. `run` is None where nothing had to be sent or the user said no.
+
+    `pending` and `rejects` are what the state holds of each after it.
+    """
 
     plan: Plan | None
     run: RunReport | None
     recovered: RunReport | None
     agreed: bool = True
+    pending: int = 0
+    rejects: int = 0
 
     @property
     def exit(self) -> Exit:
         """The exit status that this amounts to."""
-        found = set[Exit]()
+        found = {_recovered_exit(self)}
+        if not self.agreed:
+            found.add(Exit.ERROR)
         if self.plan:
             found |= plan_exits(self.plan)
-        for run in (self.run, self.recovered if self.run is None else None):
-            if run:
-                found |= _run_exits(run.outcome)
-        return next((status for status in FIRST_OF if status in found), Exit.DONE)
+        if self.run:
+            found.add(_run_exit(self.run.outcome))
+        return first_of(found)
 
 
 def plan_exits(plan: Plan) -> set[Exit]:
@@ -82,45 +75,68 @@ def plan_exits(plan: Plan) -> set[Exit]:
     return found
 
 
-def _run_exits(outcome: Outcome) -> set[Exit]:
-    found = set()
-    if outcome.unknown or outcome.doubted:
-        found.add(Exit.UNKNOWN)
-    if outcome.unsent:
-        found.add(Exit.ERROR)
-    if outcome.rejected or outcome.given_up:
-        found.add(Exit.REJECTED)
-    return found
+_EXITS = {
+    RunStatus.UNKNOWN: Exit.UNKNOWN,
+    RunStatus.UNSENT: Exit.ERROR,
+    RunStatus.PARTLY_REJECTED: Exit.REJECTED,
+    RunStatus.DONE: Exit.DONE,
+}
+
+
+def _run_exit(outcome: Outcome) -> Exit:
+    return Exit.UNKNOWN if outcome.doubted else _EXITS[outcome.status]
+
+
+def _recovered_exit(report: Report) -> Exit:
+    """What is left of a run that was recovered: this apply has planned anew, and may have sent."""
+    if report.recovered is None:
+        return Exit.DONE
+    if report.pending:
+        return Exit.UNKNOWN
+    outcome = report.recovered.outcome
+    is_refused = outcome.given_up or (outcome.rejected and report.rejects)
+    return Exit.REJECTED if is_refused else Exit.DONE
 
 
 def segment_outcomes(
     plan: Plan, parts: tuple[PartRecord, ...], rejected: Mapping[int, int], outcome: Outcome
 ) -> tuple[SegmentOutcome, ...]:
     """Split a run's outcome by segment: each segment has known lines, each part a known fate."""
+    fates = _fates_by_segment(plan.ranges, parts)
     given_up = outcome.given_up_in
     return tuple(
         _segment_outcome(
-            item, plan, parts, rejected.get(item.number, 0), given_up.get(item.number, 0)
+            item.name,
+            fates[item.number],
+            rejected.get(item.number, 0),
+            given_up.get(item.number, 0),
         )
         for item in plan.segments
-        if any(span.segment == item.number for span in plan.ranges)
+        if item.number in fates
     )
 
 
+def _fates_by_segment(
+    ranges: tuple[LineRange, ...], parts: tuple[PartRecord, ...]
+) -> dict[int, Counter[PartStatus]]:
+    """How many lines of each segment share which fate; parts and ranges are in order of lines."""
+    ends = [part.last for part in parts]
+    fates: dict[int, Counter[PartStatus]] = {}
+    for span in ranges:
+        lines = fates.setdefault(span.segment, Counter())
+        first, end = bisect_left(ends, span.first), bisect_left(ends, span.last) + 1
+        for part in parts[first:end]:
+            lines[part.status] += min(span.last, part.last) - max(span.first, part.first) + 1
+    return fates
+
+
 def _segment_outcome(
-    item: SegmentPlan, plan: Plan, parts: tuple[PartRecord, ...], rejected: int, given_up: int
+    name: str, lines: Counter[PartStatus], rejected: int, given_up: int
 ) -> SegmentOutcome:
-    lines = dict.fromkeys(PartStatus, 0)
-    for span in plan.ranges:
-        if span.segment != item.number:
-            continue
-        for part in parts:
-            shared = min(span.last, part.last) - max(span.first, part.first) + 1
-            lines[part.status] += max(0, shared)
     named = min(rejected, lines[PartStatus.CONFIRMED])
     doubtful = lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED]
     return SegmentOutcome(
-        name=item.name,
+        name=name,
         confirmed=lines[PartStatus.CONFIRMED] - named + given_up,
         rejected=rejected,
         unknown=doubtful - (rejected - named) - given_up,

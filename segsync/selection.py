@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -22,10 +23,11 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a plan is about."""
+    """What a plan is about. An `ambiguous` entry means several segments of the state."""
 
     segments: tuple[Selected, ...]
     removed: tuple[tuple[RemovedSegment, StateSegment], ...]
+    ambiguous: tuple[tuple[RemovedSegment, tuple[StateSegment, ...]], ...]
     orphaned: tuple[StateSegment, ...]
     partial: bool
 
@@ -58,11 +60,13 @@ def select(
     )
     addresses = {segment.address for segment in spec.segments}
     others = [item for item in known if item.address not in addresses]
-    removed = [(entry, item) for entry in spec.removed for item in _meant(entry, others)]
-    gone = {item.number for _, item in removed}
+    meant = _meant(spec.removed, others)
+    gone = {item.number for found in meant.values() for item in found}
+    ended = [(entry, meant[entry.name]) for entry in spec.removed if entry.name in chosen]
     return Selection(
         segments=segments,
-        removed=tuple(pair for pair in removed if pair[0].name in chosen),
+        removed=tuple((entry, found[0]) for entry, found in ended if len(found) == 1),
+        ambiguous=tuple((entry, tuple(found)) for entry, found in ended if len(found) > 1),
         orphaned=tuple(i for i in others if i.number not in gone) if not wanted else (),
         partial=len(chosen) < len(names),
     )
@@ -80,10 +84,28 @@ def _selected(segment: Segment, known: StateSegment | None, numbers: Iterator[in
     return Selected(segment, number, known)
 
 
-def _meant(entry: RemovedSegment, others: list[StateSegment]) -> list[StateSegment]:
-    """By the name that the spec had for it; only where there is none by that on the platform."""
-    named = [item for item in others if item.name == entry.name]
-    return named or [item for item in others if item.address.value == entry.name]
+def _meant(
+    removed: Iterable[RemovedSegment], others: Iterable[StateSegment]
+) -> dict[str, list[StateSegment]]:
+    """What each entry under `removed` means: by the name that the spec had for it, or an address.
+
+    An address is looked for only where nothing has that name; what it means is none of the others.
+    """
+    by_name: dict[str, list[StateSegment]] = defaultdict(list)
+    by_address: dict[str, list[StateSegment]] = defaultdict(list)
+    for item in others:
+        by_name[item.name].append(item)
+        by_address[str(item.address)].append(item)
+        by_address[item.address.value].append(item)
+    names = [entry.name for entry in removed]
+    addressed = {name: by_address[name] for name in names if name not in by_name}
+    taken = {item.number for found in addressed.values() for item in found}
+    named = {
+        name: [item for item in by_name[name] if item.number not in taken]
+        for name in names
+        if name in by_name
+    }
+    return addressed | named
 
 
 def _check_name(name: str, names: list[str]) -> None:

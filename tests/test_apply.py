@@ -308,6 +308,90 @@ def test_a_segment_may_get_another_name_in_the_spec(world: World) -> None:
     assert_sound(world)
 
 
+def test_a_new_name_is_written_down_though_nothing_has_to_be_sent(world: World) -> None:
+    world.define("old", rows=["a", "b"], segment_id="500")
+    world.apply()
+    world.drop("old")
+    world.define("new", rows=["a", "b"], segment_id="500")
+    before = world.state.read_bytes()
+    world.plan()
+    assert world.state.read_bytes() == before
+    assert world.apply().run is None
+    assert_sound(world)
+    world.drop("new", "delete")
+    report = world.apply()
+    assert report.plan is not None
+    assert [s.status for s in report.plan.segments] == [SegmentStatus.REMOVED]
+    assert not world.members("500")
+    assert_sound(world)
+
+
+def test_a_name_that_a_segment_once_had_does_not_delete_its_members(world: World) -> None:
+    world.define("vip", rows=["a", "b"], segment_id="77")
+    world.apply()
+    world.drop("vip")
+    world.define("very_important", rows=["a", "b"], segment_id="77")
+    world.apply()
+    world.define("vip", rows=["n"])
+    world.drop("very_important")
+    world.apply()
+    world.drop("vip", "delete")
+    report = world.apply()
+    assert report.plan is not None
+    assert {str(s.address): s.status for s in report.plan.segments} == {
+        "segment_technical_name=vip": SegmentStatus.REMOVED,
+        "segment_id=77": SegmentStatus.ORPHANED,
+    }
+    assert not world.members("vip")
+    assert len(world.members("77")) == 2
+
+
+def two_of_one_name(world: World) -> None:
+    """The segment vip got another address, and both were taken out of the spec."""
+    world.define("reader", rows=["a"])
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.define("vip", rows=["c"], segment_id="77")
+    world.apply()
+    world.drop("vip", "delete")
+
+
+def test_a_removed_name_that_two_segments_had_is_an_error_that_names_their_addresses(
+    world: World,
+) -> None:
+    two_of_one_name(world)
+    world.accounts("reader", "a", "z")
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    unclear = report.plan.with_status(SegmentStatus.ERROR)
+    assert len(unclear) == 2
+    for segment in unclear:
+        assert "segment_technical_name=vip, segment_id=77" in (segment.error or "")
+        assert '`removed: {"segment_technical_name=vip": delete}`' in (segment.hint or "")
+    assert (len(world.members("vip")), len(world.members("77"))) == (2, 1)
+    assert len(world.members("reader")) == 2
+
+
+@pytest.mark.parametrize(
+    ("removed", "left"),
+    [
+        ({"segment_technical_name=vip": "delete"}, (0, 1)),
+        ({"segment_id=77": "delete"}, (2, 0)),
+        ({"77": "delete"}, (2, 0)),
+        ({"77": "delete", "vip": "delete"}, (0, 0)),
+        ({"vip": "keep", "segment_id=77": "delete"}, (2, 0)),
+    ],
+)
+def test_of_two_segments_of_one_name_an_address_means_one(
+    world: World, removed: dict[str, str], left: tuple[int, int]
+) -> None:
+    two_of_one_name(world)
+    world.removed = removed
+    assert world.apply().exit is Exit.DONE
+    assert (len(world.members("vip")), len(world.members("77"))) == left
+
+
 # -------------------------------------------------------------------- guards and errors
 
 
@@ -500,3 +584,19 @@ def test_one_segment_known_by_id_and_by_name_is_refused(world: World) -> None:
     assert len(world.uploads) == uploads
     world.drop("twin")
     assert world.apply().exit is Exit.DONE
+
+
+def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    [platform] = world.emulator.world.segments.by_id.values()
+    world.drop("vip")
+    world.define("twin", rows=["a", "c"], segment_id=platform.id)
+    error = next(s.error for s in world.apply().plan.segments if s.name == "twin")  # type: ignore[union-attr]
+    found = re.search(r"`removed: (.*?)`", error or "")
+    assert found
+    world.removed = yaml.safe_load(found[1])
+    world.settle(applies=2)
+    assert_sound(world)

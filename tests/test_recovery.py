@@ -14,8 +14,9 @@ import pytest
 from segsync.destination import Destination, DocumentImport
 from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, http_error
 from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
+from segsync.exits import Exit
 from segsync.mediarithmics.exchange import Limits
-from segsync.report import Exit
+from segsync.render.report_text import next_steps
 from segsync.sending import StillRunning
 from segsync.state import PartStatus, open_state
 from tests.support.crash import Backing, apply_until_killed
@@ -305,6 +306,76 @@ def test_a_recovered_run_is_the_last_one_of_its_own_segments_only(world: World) 
             "vip": 2,
             "other": 1,
         }
+
+
+def test_an_unsent_run_that_nobody_wants_any_more_leaves_nothing_to_be_told(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.apply()
+    world.accounts("vip", "a", "b")
+    assert apply_until_killed(world, "after create_import")
+    world.accounts("vip", "a")
+    report = world.apply()
+    assert report.recovered is not None
+    assert report.recovered.outcome.unsent == 1
+    assert report.run is None
+    assert report.exit is Exit.DONE
+    assert not next_steps(report)
+    assert_sound(world)
+
+
+def a_recovered_run_of_unknown_outcome(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("mail", "email_hash", rows=["h"])
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    assert apply_until_killed(world, "after upload")
+    world.fill("mail", ["h", "h2"])
+
+
+def test_what_is_still_in_doubt_of_a_recovered_run_is_told_whatever_else_was_sent(
+    world: World,
+) -> None:
+    a_recovered_run_of_unknown_outcome(world)
+    report = world.apply(targets=("mail",))
+    assert report.run is not None
+    assert not report.run.outcome.unknown
+    assert report.exit is Exit.UNKNOWN
+    assert "again" in next_steps(report)[0]
+    assert world.apply().exit is Exit.DONE
+    assert_sound(world)
+
+
+def test_what_the_same_apply_has_said_again_is_not_in_doubt_any_more(world: World) -> None:
+    a_recovered_run_of_unknown_outcome(world)
+    report = world.apply()
+    assert report.recovered is not None
+    assert report.recovered.outcome.unknown == 2
+    assert report.exit is Exit.DONE
+    assert not next_steps(report)
+    assert_sound(world)
+
+
+def test_whoever_says_no_after_a_recovery_is_told_that_something_is_in_doubt(world: World) -> None:
+    a_recovered_run_of_unknown_outcome(world)
+    assert world.apply(confirm=lambda _plan: False).exit is Exit.UNKNOWN
+    world.settle(applies=1)
+    assert world.apply(confirm=lambda _plan: False).exit is Exit.ERROR
+
+
+@pytest.mark.parametrize(("targets", "told"), [(("mail",), Exit.REJECTED), ((), Exit.DONE)])
+def test_rejects_of_a_recovered_run_are_told_while_they_are_there(
+    world: World, targets: tuple[str, ...], told: Exit
+) -> None:
+    world.define("vip", rows=["a"])
+    world.define("mail", "email_hash", rows=["h"])
+    world.apply()
+    world.accounts("vip", "a", "b")
+    world.emulator.reject([world.emulator.account("b")])
+    assert apply_until_killed(world, "after upload")
+    world.accounts("vip", "a")
+    report = world.apply(targets=targets)
+    assert report.recovered is not None
+    assert report.recovered.outcome.rejected == 1
+    assert report.exit is told
 
 
 def test_an_execution_that_the_list_shows_late_is_waited_for(world: World) -> None:

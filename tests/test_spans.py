@@ -73,9 +73,7 @@ def compared(
             ends = watched(snapshot)
             difference = engine.compare(1, snapshot, asked)
             assert snapshot.facts.members == len(members)
-        engine.arrange(
-            [Target(1, segment().address, NEVER)], Layout("ndjson", NOW_MS, 10**9)
-        )
+        engine.arrange([Target(1, segment().address, NEVER)], Layout("ndjson", NOW_MS, 10**9))
         with engine.journal(NOW_MS) as journal:
             return difference, journal.read_all(), ends
 

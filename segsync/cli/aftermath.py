@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING
 
 from segsync.cli.signals import ignore_signals
 from segsync.errors import StateError
+from segsync.exits import Exit
 from segsync.render.errors import message_lines
 
 if TYPE_CHECKING:
     from segsync.cli.session import Session
     from segsync.model import Spec
 
-ERROR, UNKNOWN = 1, 5
 
-
-def after_interrupt(session: Session) -> int:
+def after_interrupt(session: Session) -> Exit:
     """Say what was left behind; returns the exit status."""
     ignore_signals()
     if run_is_open(session):
         message = "interrupted while a run was under way: what becomes of its commands is unknown"
         hint = "run `segsync apply` again: it asks the platform, and says again what is in doubt"
-        status = UNKNOWN
+        status = Exit.UNKNOWN
     else:
         message = "interrupted; no run was left open" if session.applying else "interrupted"
-        hint, status = None, ERROR
+        hint, status = None, Exit.ERROR
     session.terminal.tell(message_lines(message, hint, session.terminal.message_columns))
     return status
 

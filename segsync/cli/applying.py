@@ -19,12 +19,13 @@ from segsync.render.terminal import OutputError, is_terminal
 
 if TYPE_CHECKING:
     from segsync.clock import SystemClock
+    from segsync.exits import Exit
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import PlanOptions
     from segsync.render.notes import Surroundings
     from segsync.render.progress import Shown
-    from segsync.report import Exit, Report
+    from segsync.report import Report
     from segsync.runs import Applying
     from segsync.state import State
 
@@ -193,9 +194,9 @@ def _show_before(session: Session, plan: Plan, around: Surroundings, request: Re
 
 
 def _finish(session: Session, report: Report, request: Request) -> Exit:
-    from segsync.report import Exit
+    from segsync.exits import Exit
 
-    status = report.exit if report.agreed else Exit.ERROR
+    status = report.exit
     try:
         _show(session, report, request, status)
     except OutputError as error:

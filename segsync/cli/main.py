@@ -13,13 +13,13 @@ from segsync.cli.app import build
 from segsync.cli.session import Session
 from segsync.cli.signals import signals_interrupt
 from segsync.errors import Locked, SegsyncError
+from segsync.exits import Exit
 from segsync.render.errors import error_lines, message_lines
 from segsync.render.lines import Line, line
 from segsync.render.printable import printable
 from segsync.render.terminal import OutputError, Terminal, open_standard_streams
 from segsync.secret import Redactor
 
-DONE, ERROR, UNKNOWN, LOCKED = 0, 1, 5, 6
 DEBUG = "--debug"
 SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "URL", "DSN", "KEY")
 
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return after_interrupt(session)
     except OutputError:
-        return ERROR  # standard error itself cannot be written
+        return Exit.ERROR  # standard error itself cannot be written
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
@@ -46,12 +46,12 @@ def _run(session: Session, arguments: Sequence[str]) -> int:
         command = build()
         with command.make_context("segsync", list(arguments), obj=session) as context:
             command.invoke(context)
-        return DONE
+        return Exit.DONE
     except typer.Exit as ended:
         return int(ended.exit_code)
     except BrokenPipeError:
         session.terminal.close()
-        return DONE
+        return Exit.DONE
     except Exception as error:
         if _came_of_interrupt(error):
             raise KeyboardInterrupt from None
@@ -70,8 +70,8 @@ def _failed(session: Session, error: Exception) -> int:
     """Tell an error. Whatever it is: a run that is left open matters more to the caller."""
     session.terminal.tell(_lines(session, error))
     if isinstance(error, Locked):
-        return LOCKED
-    return UNKNOWN if run_is_open(session) else ERROR
+        return Exit.LOCKED
+    return Exit.UNKNOWN if run_is_open(session) else Exit.ERROR
 
 
 def _lines(session: Session, error: Exception) -> list[Line]:

@@ -16,11 +16,11 @@ from segsync.render.printable import printable
 
 if TYPE_CHECKING:
     from segsync.clock import SystemClock
+    from segsync.exits import Exit
     from segsync.model import Spec
     from segsync.plan import Plan
     from segsync.planning import Planned, PlanOptions
     from segsync.render.notes import Surroundings
-    from segsync.report import Exit
 
 
 def plan(
@@ -179,10 +179,10 @@ def show_plan(
 
 def plan_exit(plan: Plan, *, detailed: bool) -> Exit:
     """0, or what stands in the way of the plan, or CHANGES where that was asked for."""
-    from segsync.report import FIRST_OF, Exit, plan_exits
+    from segsync.exits import Exit, first_of
+    from segsync.report import plan_exits
 
-    found = plan_exits(plan)
-    for status in FIRST_OF:
-        if status in found:
-            return status
-    return Exit.CHANGES if detailed and plan.changes_something else Exit.DONE
+    status = first_of(plan_exits(plan))
+    if status is Exit.DONE and detailed and plan.changes_something:
+        return Exit.CHANGES
+    return status

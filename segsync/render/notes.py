@@ -59,10 +59,12 @@ def _misspelt(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:
         for segment in plan.with_status(SegmentStatus.ORPHANED)
         for name in dict.fromkeys((segment.name, segment.address.value))
     ]
-    carried_out = {segment.name for segment in plan.with_status(SegmentStatus.REMOVED)}
+    found = {
+        segment.name for segment in plan.with_status(SegmentStatus.REMOVED, SegmentStatus.ERROR)
+    }
     for entry in removed:
         near = difflib.get_close_matches(entry.name, orphans, n=1)
-        if near and entry.name not in carried_out:
+        if near and entry.name not in found:
             yield (
                 f"{entry.place}: the state has no segment {entry.name!r} to remove: did you mean "
                 f"{near[0]!r}?"

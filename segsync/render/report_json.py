@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from segsync.exits import Exit
 from segsync.render.plan_json import FORMAT_VERSION, plan_json
-from segsync.report import Exit, Report, RunReport
+from segsync.report import Report, RunReport
 
 
 def report_json(report: Report, status: Exit) -> dict[str, Any]:

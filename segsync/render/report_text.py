@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segsync.exits import Exit
 from segsync.plan import SegmentStatus
 from segsync.render import figures
 from segsync.render.columns import columns_of, number
@@ -31,28 +32,22 @@ def report_text(report: Report, *, columns: int) -> list[Line]:
 
 def next_steps(report: Report) -> list[str]:
     """What the reader has to do after this apply, if anything."""
-    run = report.run or report.recovered
-    steps = _steps_after(run.outcome) if run else []
-    if report.plan and report.plan.with_status(SegmentStatus.BLOCKED):
-        steps.append("Blocked segments were left out: the plan above names the flag for each.")
-    if report.plan and report.plan.with_status(SegmentStatus.ERROR):
-        steps.append("Segments with an error were left out: see the plan above.")
-    return steps
-
-
-def _steps_after(outcome: Outcome) -> list[str]:
     steps = []
-    if outcome.unknown or outcome.doubted:
+    if report.exit is Exit.UNKNOWN:
         steps.append(
             "Run `segsync apply` again: it says once more what is in doubt, which does no harm."
         )
-    if outcome.unsent:
+    if report.run and report.run.outcome.unsent:
         steps.append("Nothing is lost: run `segsync apply` again when the cause is gone.")
-    if outcome.rejected:
+    if any(run.outcome.rejected for run in (report.run, report.recovered) if run):
         steps.append(
             "`segsync state rejects` names the reasons. Later applies try these commands again, "
             "with growing pauses."
         )
+    if report.plan and report.plan.with_status(SegmentStatus.BLOCKED):
+        steps.append("Blocked segments were left out: the plan above names the flag for each.")
+    if report.plan and report.plan.with_status(SegmentStatus.ERROR):
+        steps.append("Segments with an error were left out: see the plan above.")
     return steps
 
 

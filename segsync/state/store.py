@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -344,6 +344,12 @@ class State:
     def end_watch(self, run: Run) -> None:
         """Nothing of this run can come any more."""
         end_watch(self._database, run)
+
+    def rename_segments(self, names: Mapping[int, str]) -> None:
+        """Store the names that the spec has now, by segment number. The serial does not move."""
+        with self._writing():
+            for number, name in names.items():
+                self._database.execute("UPDATE segments SET name = ? WHERE id = ?", (name, number))
 
     def replace_digests(self, digests: dict[int, int], probe: int) -> None:
         """Store digests made by another version of the engine. The serial does not move."""

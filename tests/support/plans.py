@@ -59,4 +59,4 @@ def plan(*segments: SegmentPlan, **more: Any) -> Plan:
         "created_at_ms": 1_790_000_000_000,
         "parts": (Part(1, 1, 1, commands, commands * 120),) if commands else (),
     }
-    return Plan(segments=segments, **{**chosen, **more})
+    return Plan(**{"segments": segments, **chosen, **more})

@@ -1,0 +1,87 @@
+"""What a plan of many segments costs: a pass over them now and then, not one for each of them."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from segsync.model import LineRange
+from segsync.plan import SegmentPlan, SegmentStatus
+from segsync.report import segment_outcomes
+from segsync.state import Outcome, PartRecord, PartStatus
+from tests.support.plans import plan, segment
+from tests.support.world import World
+
+MANY = 3_000
+
+
+class Counted(tuple[Any, ...]):
+    """A tuple that knows how many of its items were taken out of it."""
+
+    taken: int
+
+    def __new__(cls, items: Iterable[Any]) -> Counted:
+        made = super().__new__(cls, items)
+        made.taken = 0
+        return made
+
+    def __iter__(self) -> Any:
+        self.taken += len(self)
+        return super().__iter__()
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.taken += len(found) if isinstance(key, slice) else 1
+        return found
+
+
+def test_asking_a_plan_once_for_each_segment_does_not_walk_through_all_of_them_each_time() -> None:
+    removed = {"status": SegmentStatus.REMOVED, "remove": 1}
+    segments = Counted(
+        segment(f"s{n}", number=n, **(removed if n % 2 else {})) for n in range(MANY)
+    )
+    made = plan(segments=segments)
+    segments.taken = 0
+    for number in range(MANY):
+        assert number in made.sending
+        assert made.totals.remove == len(made.dropped) == MANY // 2
+        assert made.changes_something
+    assert segments.taken <= 5 * MANY
+
+
+def test_the_outcome_of_each_segment_is_found_without_looking_at_every_part() -> None:
+    segments = Counted(segment(f"s{n}", number=n) for n in range(MANY))
+    ranges = Counted(LineRange(n, 2 * n + 1, 2 * n + 2) for n in range(MANY))
+    fates = [PartStatus.CONFIRMED, PartStatus.UNKNOWN, PartStatus.UNSENT]
+    parts = Counted(
+        PartRecord(n, 1, 2 * n, 2 * n + 1, 9, "", fates[n % 3]) for n in range(MANY + 1)
+    )
+    made = plan(segments=segments, ranges=ranges)
+    segments.taken = 0
+    found = segment_outcomes(made, parts, {0: 1}, Outcome(0, 0, 0, 0, given_up_in={1: 1}))
+    assert [(o.confirmed, o.rejected, o.unknown, o.unsent) for o in found[:3]] == [
+        (0, 1, 1, 0),
+        (1, 0, 0, 1),
+        (1, 0, 0, 1),
+    ]
+    assert len(found) == MANY
+    assert segments.taken + ranges.taken + parts.taken <= 10 * MANY
+
+
+def test_planning_asks_each_segment_a_bounded_number_of_times(tmp_path: Path) -> None:
+    many = 40
+    with World(tmp_path) as world:
+        for number in range(many):
+            world.define(f"s{number}", rows=["a"])
+        with cProfile.Profile() as profile:
+            assert world.plan().totals.add == many
+    wanted = SegmentPlan.sends.fget.__code__.co_firstlineno  # type: ignore[attr-defined]
+    calls = [
+        figures[0]
+        for (file, line, name), figures in pstats.Stats(profile).stats.items()  # type: ignore[attr-defined]
+        if name == "sends" and line == wanted and file.endswith("plan.py")
+    ]
+    assert 0 < sum(calls) <= 10 * many
