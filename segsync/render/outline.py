@@ -154,10 +154,11 @@ def _verdict(plan: Plan) -> str:
 def _effort(plan: Plan) -> str:
     totals = plan.totals
     texts = []
+    order = ", removals first" if len({part.step for part in plan.parts}) > 1 else ""
     if totals.commands:
         texts.append(
             f"{figures.plural(totals.commands, 'command')}, {figures.size(plan.size)}, "
-            f"{figures.plural(len(plan.parts), 'execution')}."
+            f"{figures.plural(len(plan.parts), 'execution')}{order}."
         )
     for status, what in (
         (SegmentStatus.ORPHANED, "orphaned"),
