@@ -16,6 +16,7 @@ import pytest
 from segsync import planfile
 from segsync.engine import Engine, Keyspaces
 from segsync.errors import PlanFileError, StateError, StateStale
+from segsync.payload import write_parts
 from segsync.reconcile import writing_state
 from segsync.report import Exit
 from tests.support.crash import apply_until_killed
@@ -63,6 +64,22 @@ def test_what_was_shown_is_what_is_sent(world: World, saved: Path) -> None:
     totals = report.plan.totals
     assert (totals.add, totals.update, totals.renew, totals.remove) == (2, 1, 2, 1)
     assert_sound(world)
+
+
+def test_the_commands_of_a_plan_are_sent_in_its_order(world: World, tmp_path: Path) -> None:
+    """Removals that must come first do so, too."""
+    world.define("vip", "email_hash", "user_account_id", rows=[("h1", None), ("h2", None)])
+    world.apply()
+    world.fill("vip", [(None, "u1"), (None, "u2")])
+    path, folder = tmp_path / "plan", tmp_path / "parts"
+    folder.mkdir()
+    world.save(path, allowed=("vip",))
+    with world.planned(allowed=("vip",)) as planned:
+        files = write_parts(planned.engine, planned.plan.parts, folder, b"")
+    world.uploads.clear()
+    world.apply_saved(path)
+    assert world.uploads == [file.sha256 for file in files]
+    assert [file.part.step for file in files] == [1, 2]
 
 
 def test_a_plan_comes_back_as_it_was_saved(world: World, tmp_path: Path) -> None:
