@@ -86,6 +86,8 @@ def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_af
         report = world.apply()
         assert report.exit is Exit.UNKNOWN
         assert figures(report) == (0, 0, 20, 0)
+        assert report.run is not None
+        assert "counts 17 done and 3 failed of 20 commands" in report.run.problems[-1]
         assert world.plan().totals.retry == 20
         assert_sound(world, converged=False)
     report = world.apply()
@@ -325,3 +327,16 @@ def test_an_identifier_in_a_reason_is_hidden_however_it_is_spelt(world: World) -
     assert world.apply().exit is Exit.REJECTED
     [reject] = rejects_of(world)
     assert reject.reason == "user … (…) is in quarantine"
+
+
+def test_the_state_tells_of_the_parts_of_a_run_what_its_report_tells(world: World) -> None:
+    world.define("vip", "email_hash", "user_account_id", rows=[("h1", None), ("h2", None)])
+    world.apply()
+    world.fill("vip", [(None, f"u{n}") for n in range(4)])
+    world.emulator.reject([world.emulator.account("u1")])
+    report = world.apply(part_limit=250, allowed=("vip",))
+    assert report.run is not None
+    assert [part.step for part in report.run.parts] == [1, 2, 2]
+    assert [part.total_failure for part in report.run.parts] == [0, 1, 0]
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert state.last_runs(1)[0].parts == report.run.parts
