@@ -429,6 +429,9 @@ def test_a_guard_blocks_its_segment_and_lets_the_others_through(
     if blocked:
         [segment] = report.plan.with_status(SegmentStatus.BLOCKED)
         [violation] = segment.violations
+        may_be_empty = left or (guard or {}).get("allow_empty")
+        assert violation.guard == ("max_removed" if may_be_empty else "empty")
+        assert " 20" in violation.message
         assert "--allow vip" in violation.remedy
         assert len(world.members("vip")) == 20
         assert world.apply(allowed=("vip",)).exit is Exit.DONE
@@ -456,7 +459,12 @@ def test_members_that_have_lapsed_are_not_guarded(world: World) -> None:
 
 def test_too_many_members_are_blocked(world: World) -> None:
     world.define("vip", rows=["a", "b", "c"], guard={"max_members": 2})
-    assert world.apply().exit is Exit.REFUSED
+    report = world.apply()
+    assert report.exit is Exit.REFUSED
+    assert report.plan is not None
+    [violation] = report.plan.segments[0].violations
+    assert violation.guard == "max_members"
+    assert violation.message == "the query returned 3 members; the limit is 2"
     assert not world.members("vip")
     assert world.apply(allowed=("vip",)).exit is Exit.DONE
     assert_sound(world)

@@ -423,21 +423,20 @@ def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
 # -------------------------------------------------------------------- rows
 
 
-def test_equal_rows_are_one_member() -> None:
-    rows = [row("a", 1), row("b", 1), row("a", 1), row("a", 1)]
-    everybody = {name: (print_of(1), 0) for name in "abc"}
-    for snapshot in (
-        {},
-        {"a": (print_of(1), 0)},
-        {"b": (print_of(2), 0)},
-        {"c": (1, 0)},
-        everybody,
-    ):
-        compared, words = one(rows, *COLUMNS, of=BAG, snapshot=snapshot)
-        difference = compared.difference
-        assert (difference.desired, difference.duplicates, difference.conflicts) == (2, 2, 0)
-        assert len(words) == len(set(words))
-        assert difference.add == len({"a", "b"} - snapshot.keys())
+@pytest.mark.parametrize("names", ["aab", "abaa"])
+@pytest.mark.parametrize(
+    "snapshot",
+    [{}, {"a": 1}, {"b": 2}, {"c": 1}, dict.fromkeys("abc", 1), dict.fromkeys("abcd", 1)],
+)
+def test_equal_rows_are_one_member(names: str, snapshot: dict[str, int]) -> None:
+    """Whoever comes and goes beside them: repeated rows are found by counting."""
+    known = {name: (print_of(total), 0) for name, total in snapshot.items()}
+    compared, words = one([row(name, 1) for name in names], *COLUMNS, of=BAG, snapshot=known)
+    difference = compared.difference
+    assert (difference.desired, difference.conflicts) == (2, 0)
+    assert difference.duplicates == len(names) - 2
+    assert difference.add == len({"a", "b"} - snapshot.keys())
+    assert words.keys() == {name for name in "abcd" if (name in "ab") != (snapshot.get(name) == 1)}
 
 
 def test_rows_of_one_identifier_that_differ_are_a_conflict() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,17 @@ SENT = [
 ]  # fmt: skip
 
 
-def named(tmp_path: Path, content: str | bytes, lines: tuple[int, int] = (1, 10)) -> dict[int, str]:
+def named(
+    tmp_path: Path,
+    content: str | bytes,
+    lines: tuple[int, int] = (1, 10),
+    sent: Sequence[tuple[int, str]] = SENT,
+) -> dict[int, str]:
     """The lines that a file names, with the reasons."""
     path = tmp_path / "errors"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with Engine(Keyspaces(PLACES)) as engine:
-        changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(SENT, start=1)]
+        changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(sent, start=1)]
         engine.load_sent(changes_stream(changes), [VIP, FIVE])
         count = engine.match_rejects(path, lines)
         engine.keep_rejects()
@@ -77,6 +83,7 @@ def test_a_line_names_a_command(tmp_path: Path, line: str, end: str) -> None:
         "7,unknown\n",
         "7\n",
         '{"line":7,"error":"alpha"}\n',
+        'alpha,{"line":7}\n',
         '{"user_account_id":"alpha"}\n',
         '{"user_account_id":"alpha","segment_id":"vip"}\n'.replace("vip", "6"),
         '{"email_hash":"alpha","segment_technical_name":"vip"}\n',
@@ -97,8 +104,17 @@ def test_what_does_not_name_a_command_exactly_names_none(
     assert named(tmp_path, content) == {}
 
 
-def test_a_long_number_is_an_identifier(tmp_path: Path) -> None:
+def test_a_number_is_an_identifier_where_it_can_be_no_line_and_no_code(tmp_path: Path) -> None:
     assert named(tmp_path, "12345,unknown\n").keys() == {2}
+    sent = [(1, name) for name in ("9999", "10000", "10001", "10002")]
+    content = "".join(f"{name},unknown\n" for _, name in sent)
+    assert named(tmp_path, content, (1, 4), sent).keys() == {2, 3, 4}
+    sent += [(1, f"u{n}") for n in range(9_996)]
+    assert named(tmp_path, content, (1, 10_000), sent).keys() == {4}
+
+
+def test_a_reason_is_cut_off_after_two_hundred_characters(tmp_path: Path) -> None:
+    assert named(tmp_path, "alpha," + "é" * 300)[1] == "…," + "é" * 198
 
 
 def test_compartments_and_segments_tell_equal_identifiers_apart(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ import pytest
 from segsync import planfile
 from segsync.engine import Engine, Keyspaces
 from segsync.errors import PlanFileError, StateError, StateStale
+from segsync.model import DAY_MS
+from segsync.payload import write_parts
 from segsync.reconcile import writing_state
 from segsync.report import Exit
 from tests.support.crash import apply_until_killed
-from tests.support.world import World, assert_sound
+from tests.support.world import START_MS, World, assert_sound
 
 
 @pytest.fixture
@@ -63,6 +65,22 @@ def test_what_was_shown_is_what_is_sent(world: World, saved: Path) -> None:
     totals = report.plan.totals
     assert (totals.add, totals.update, totals.renew, totals.remove) == (2, 1, 2, 1)
     assert_sound(world)
+
+
+def test_the_commands_of_a_plan_are_sent_in_its_order(world: World, tmp_path: Path) -> None:
+    """Removals that must come first do so, too."""
+    world.define("vip", "email_hash", "user_account_id", rows=[("h1", None), ("h2", None)])
+    world.apply()
+    world.fill("vip", [(None, "u1"), (None, "u2")])
+    path, folder = tmp_path / "plan", tmp_path / "parts"
+    folder.mkdir()
+    world.save(path, allowed=("vip",))
+    with world.planned(allowed=("vip",)) as planned:
+        files = write_parts(planned.engine, planned.plan.parts, folder, b"")
+    world.uploads.clear()
+    world.apply_saved(path)
+    assert world.uploads == [file.sha256 for file in files]
+    assert [file.part.step for file in files] == [1, 2]
 
 
 def test_a_plan_comes_back_as_it_was_saved(world: World, tmp_path: Path) -> None:
@@ -112,6 +130,25 @@ def test_an_open_run_is_ended_before_a_plan_is_refused(world: World, saved: Path
     assert world.plan().open_run is None
     assert "stale" in refusal(world, saved).message
     assert len(world.uploads) == uploads
+
+
+@pytest.mark.parametrize(("late_by", "own_expiry"), [(0, True), (1, False), (1, True)])
+def test_a_plan_with_expiries_of_members_is_refused_after_a_day(
+    world: World, tmp_path: Path, late_by: int, own_expiry: bool
+) -> None:
+    """Their durations are counted from when it was made."""
+    world.define("other", rows=["x"])
+    world.apply()
+    column = ["expiration_ts"] if own_expiry else []
+    row = ("a", START_MS + 10 * DAY_MS) if own_expiry else ("a",)
+    world.define("vip", "user_account_id", *column, rows=[row])
+    path = tmp_path / "plan"
+    world.save(path)
+    world.advance(days=1, seconds=late_by)
+    if late_by and own_expiry:
+        assert "more than a day old" in refusal(world, path).message
+    else:
+        assert world.apply_saved(path).exit is Exit.DONE
 
 
 def test_a_changed_spec_refuses_the_plan(world: World, saved: Path) -> None:

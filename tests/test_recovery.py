@@ -146,6 +146,7 @@ FOR_EVER: dict[str, Any] = {
     "nothing arrived": Cut("head"),
     "503": http_error(503),
     "403": http_error(403),
+    "400": http_error(400),
 }
 
 
@@ -398,6 +399,17 @@ def test_an_upload_that_shows_after_it_was_sent_again_does_no_harm(world: World)
     assert_sound(world, in_flight=2)
 
 
+@pytest.mark.parametrize("endpoint", ["create_import", "upload"])
+def test_what_the_platform_refuses_is_told_with_its_reason(world: World, endpoint: str) -> None:
+    world.define("vip", rows=["a"])
+    world.emulator.faults.add(endpoint, http_error(400), call=None)
+    report = world.apply()
+    assert report.run is not None
+    [problem] = report.run.problems
+    assert "400" in problem
+    assert report.run.outcome.unsent == 1
+
+
 def test_a_failed_execution_is_said_again(world: World) -> None:
     options = some_changes(world)
     world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
@@ -483,11 +495,18 @@ def test_an_execution_that_its_import_does_not_list_any_more_stops_as_well(world
     assert_sound(world)
 
 
-def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(world: World) -> None:
+@pytest.mark.parametrize("status", [503, 403])
+def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(
+    world: World, status: int
+) -> None:
+    """What it refuses for good is not asked for again and again."""
     leave_open(world)
-    world.emulator.faults.add("list_executions", http_error(503), call=None)
+    world.emulator.faults.add("list_executions", http_error(status), call=None)
+    before = world.clock.monotonic()
     with pytest.raises(OutcomeUnknown):
         world.apply()
+    waited = world.clock.monotonic() - before
+    assert (waited > world.timing.patience) == (status == 503)
     assert world.plan().open_run is not None
     world.settle(applies=1)
     assert_sound(world)

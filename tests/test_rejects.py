@@ -88,6 +88,8 @@ def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_af
         report = world.apply()
         assert report.exit is Exit.UNKNOWN
         assert figures(report) == (0, 0, 20, 0)
+        assert report.run is not None
+        assert "counts 17 done and 3 failed of 20 commands" in report.run.problems[-1]
         assert world.plan().totals.retry == 20
         assert_sound(world, converged=False)
     report = world.apply()
@@ -363,3 +365,16 @@ def test_short_numbers_and_our_own_words_are_never_hidden(world: World) -> None:
         "could not upload part-1: the platform refused it (HTTP 400): no 7, no *** "
         "[error id platform-17]",
     )
+
+
+def test_the_state_tells_of_the_parts_of_a_run_what_its_report_tells(world: World) -> None:
+    world.define("vip", "email_hash", "user_account_id", rows=[("h1", None), ("h2", None)])
+    world.apply()
+    world.fill("vip", [(None, f"u{n}") for n in range(4)])
+    world.emulator.reject([world.emulator.account("u1")])
+    report = world.apply(part_limit=250, allowed=("vip",))
+    assert report.run is not None
+    assert [part.step for part in report.run.parts] == [1, 2, 2]
+    assert [part.total_failure for part in report.run.parts] == [0, 1, 0]
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert state.last_runs(1)[0].parts == report.run.parts

@@ -59,8 +59,11 @@ def test_every_member_comes_once_and_in_order() -> None:
     assert members.opened == [None]
 
 
-def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member() -> None:
-    members, room = Members(), Room(1)
+@pytest.mark.parametrize("batches", [0.5, 1.5])
+def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member(batches: float) -> None:
+    with Members()(None) as reader:
+        size = reader.read_next_batch().nbytes
+    members, room = Members(), Room(int(size * batches))
     with Engine(Keyspaces([])) as engine:
         with closing(snapshot_of(engine, Members(), Room())) as whole:
             expected = whole.drain()

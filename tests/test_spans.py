@@ -127,3 +127,29 @@ def test_either_side_may_be_empty(desired: int, members: int) -> None:
     difference, journal, _ = compared(SMALL, wanted, known, pending=[], rejected=[])
     assert (difference.add, difference.remove) == (desired, members)
     assert journal.num_rows == desired + members
+
+
+def test_members_of_several_compartments_are_not_cut_into_spans() -> None:
+    """They come one compartment after the other, and not in the order of identifiers."""
+    names = [f"{number:07}" for number in range(MEMBERS)]
+    half = MEMBERS // 2
+    with Engine(Keyspaces([]), SMALL) as engine:
+        places = [engine.keyspaces.number((1, ACCOUNT, one)) for one in (None, "2000")]
+        table = pa.table(
+            {
+                "keyspace": pa.array([places[0]] * half + [places[1]] * half, pa.int64()),
+                "identifier": names[half:] + names[:half],
+                "fingerprint": pa.array([PLAIN] * MEMBERS, pa.int64()),
+                "expires_at": pa.array([0] * MEMBERS, pa.int64()),
+            }
+        )
+        stream = desired_stream([{"user_account_id": one} for one in names], ["user_account_id"])
+        column = DesiredColumn("user_account_id", "user_account_id")
+        engine.load_desired(1, segment(), (column,), stream, NOW_MS)
+        with closing(
+            engine.open_snapshot(
+                lambda _: nullcontext(table.to_reader(max_chunksize=65_536)), None, NOW_MS
+            )
+        ) as snapshot:
+            difference = engine.compare(1, snapshot, Asked(policy(), "error"))
+    assert (difference.add, difference.remove) == (half, half)

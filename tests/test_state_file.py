@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from segsync.emulator import ExecutionScript
 from segsync.emulator.world import Upload
 from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
 from segsync.plan import Plan
@@ -576,3 +577,21 @@ def test_an_open_run_whose_records_were_damaged_is_refused(world: World) -> None
         world.state.write_bytes(before)
     world.settle(applies=1)
     assert_sound(world)
+
+
+@pytest.mark.parametrize("names", [("cb", "c"), ("a", "bc")], ids=["another text", "other lengths"])
+def test_a_text_that_was_changed_among_what_is_pending_is_noticed(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    with World(tmp_path) as world:
+        world.define("vip", rows=["ab", "c"])
+        world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+        world.apply()
+        with closing(sqlite3.connect(world.state)) as database, database:
+            for before, after in zip(("ab", "c"), (f"{names[0]}*", f"{names[1]}*"), strict=True):
+                database.execute(
+                    "UPDATE pending SET identifier = ? WHERE identifier = ?", (after, before)
+                )
+            database.execute("UPDATE pending SET identifier = rtrim(identifier, '*')")
+        with pytest.raises(StateDamaged, match="records"):
+            open_state(world.state, read_only=True)
