@@ -343,6 +343,11 @@ class Story:
     def _put_back_copy(self) -> None:
         """Refused as stale, or the copy is as good as the newest."""
         if self.copy is None:
+            self._keep_copy()
+            self._edit_rows()
+            self._apply()
+            self._edit_rows()
+        if self.copy is None:
             return
         state, uploads = self.place.state, len(self.place.uploads)
         newest = state.read_bytes()
