@@ -102,7 +102,7 @@ def new_identity(spec: Spec, lineage: str | None = None) -> Identity:
 
 def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) -> Report:
     """Recover, plan, confirm, and carry out. The caller holds the state's lock."""
-    recovered = recover(spec, state, applying)
+    recovered = recover(spec, state, options, applying)
     look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
@@ -126,7 +126,7 @@ def apply_saved(
 
     A run that was left open is ended first: the plan was made without knowing what became of it.
     """
-    if recovered := recover(spec, state, applying):
+    if recovered := recover(spec, state, options, applying):
         raise PlanFileError(
             f"the plan {path} cannot be applied: run {recovered.reference}, which an earlier apply "
             "had left open, was ended just now, and the plan was made before",

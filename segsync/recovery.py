@@ -15,7 +15,7 @@ from segsync.sending import Sending, StillRunning, age_minutes, hold_later_steps
 from segsync.state import PartRecord, PartStatus, Run, State
 
 
-def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
+def recover(spec: Spec, state: State, options: PlanOptions, applying: Applying) -> RunReport | None:
     """End a run that an earlier apply left open: learn what became of it, never send it again."""
     sweep(state)
     run = state.open_run()
@@ -24,7 +24,7 @@ def recover(spec: Spec, state: State, applying: Applying) -> RunReport | None:
     state.check_changes(run)
     started = applying.clock.monotonic()
     applying.progress.say(f"run {run.serial} was not finished: asking what became of it")
-    with open_engine(state, PlanOptions()) as engine, payload_folder(state) as folder:
+    with open_engine(state, options) as engine, payload_folder(state) as folder:
         sending = sending_of(spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
         found = _found(run, sending, applying)

@@ -13,7 +13,7 @@ import pytest
 
 from segsync.destination import Destination, DocumentImport
 from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, http_error
-from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
+from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale, UsageError
 from segsync.exits import Exit
 from segsync.mediarithmics.exchange import Limits
 from segsync.render.report_text import next_steps
@@ -309,6 +309,17 @@ def test_a_recovered_run_is_the_last_one_of_its_own_segments_only(world: World) 
             "vip": 2,
             "other": 1,
         }
+
+
+def test_a_recovery_stays_within_the_memory_limit_as_well(world: World) -> None:
+    """One that is no size is noticed before the run is ended."""
+    world.define("vip", rows=["a"])
+    assert apply_until_killed(world, "after upload")
+    with pytest.raises(UsageError, match="memory limit"):
+        world.apply(memory_limit="much")
+    assert world.plan().open_run is not None
+    world.settle(applies=1)
+    assert_sound(world)
 
 
 def test_an_unsent_run_that_nobody_wants_any_more_leaves_nothing_to_be_told(world: World) -> None:
