@@ -25,7 +25,7 @@ def recover(spec: Spec, state: State, options: PlanOptions, applying: Applying) 
     started = applying.clock.monotonic()
     applying.progress.say(f"run {run.serial} was not finished: asking what became of it")
     with open_engine(state, options) as engine, payload_folder(state) as folder:
-        sending = sending_of(spec, state, run, applying)
+        sending = sending_of(spec, state, run, applying, age_minutes(run, applying.clock.now_ms()))
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
         found = _found(run, sending, applying)
         parts = hold_later_steps(_recovered_part(part, found, judging) for part in run.parts)
@@ -83,7 +83,7 @@ def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> lis
             sending.look_for(import_id, recorded)
         return sending.wait(import_id, frozenset(), recorded)
     except StillRunning as error:
-        if age_minutes(run, applying.clock.now_ms()) >= sending.max_age_minutes:
+        if sending.age_minutes >= sending.max_age_minutes:
             sending.problems.append(f"{error}; it is taken as ended, being so old")
             return []
         raise StillRunning(
@@ -104,7 +104,7 @@ def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRe
 def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> None:
     """Say once more what an upload said that was given up, if it was executed after all."""
     for run in state.watched_runs():
-        sending = sending_of(spec, state, run, applying)
+        sending = sending_of(spec, state, run, applying, age_minutes(run, applying.clock.now_ms()))
         found: list[Execution] = []
         if run.import_id is not None and not applying.assume_finished:
             found = _wait(run, run.import_id, sending, applying)
@@ -114,6 +114,6 @@ def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> No
                 f"an upload of run {run.serial} that had been given up was executed late: "
                 f"its {count:,} members are said once more"
             )
-        is_over = age_minutes(run, applying.clock.now_ms()) >= sending.max_age_minutes
+        is_over = sending.age_minutes >= sending.max_age_minutes
         if is_over or applying.assume_finished:
             state.end_watch(run)

@@ -106,7 +106,9 @@ def _journal(
     return run
 
 
-def sending_of(spec: Spec, state: State, run: Run, applying: Applying) -> Sending:
+def sending_of(
+    spec: Spec, state: State, run: Run, applying: Applying, age_minutes: int = 0
+) -> Sending:
     return Sending(
         state=state,
         destination=applying.destination,
@@ -115,6 +117,7 @@ def sending_of(spec: Spec, state: State, run: Run, applying: Applying) -> Sendin
         progress=applying.progress,
         run=run,
         max_age_minutes=spec.destination.execution_max_age_minutes,
+        age_minutes=age_minutes,
     )
 
 

@@ -36,7 +36,10 @@ class StillRunning(OutcomeUnknown):
 
 @dataclass
 class Sending:
-    """One run on its way. `judge` finds the rejects of a finished part (see judging.py)."""
+    """One run on its way. `judge` finds the rejects of a finished part (see judging.py).
+
+    `age_minutes` is how long ago an earlier apply began it; 0 for one that begins now.
+    """
 
     state: State
     destination: Destination
@@ -45,6 +48,7 @@ class Sending:
     progress: Progress
     run: Run
     max_age_minutes: int
+    age_minutes: int = 0
     problems: list[str] = field(default_factory=list)
     _repeated: bool = False
     """Whether an upload was sent again that may have arrived: its execution may still show."""
@@ -187,8 +191,7 @@ class Sending:
         Raises StillRunning where the run is older than `max_age_minutes`, and where one of
         `expected` is not in the list.
         """
-        age = age_minutes(self.run, self.clock.now_ms())
-        deadline = self.clock.monotonic() + 60 * max(0, self.max_age_minutes - age)
+        deadline = self.clock.monotonic() + 60 * max(0, self.max_age_minutes - self.age_minutes)
         listed_by = self.clock.monotonic() + self.timing.grace
         settled = self.clock.monotonic() + self.timing.settling
         pause = self.timing.first_poll

@@ -302,7 +302,19 @@ def test_an_outcome_that_is_unknown_ends_with_five_and_is_recovered(store: Shop)
     assert len(store.emulator.members("fans")) == 10
 
 
+def test_an_apply_at_another_time_than_the_platforms_is_refused(store: Shop) -> None:
+    """A clock that is ahead would write down expiries that nobody renews in time."""
+    store.emulator.advance(minutes=-11)
+    done = store.run("apply", "--yes").check(1)
+    assert "and the platform's is" in " ".join(done.err.split())
+    assert "set this machine's clock right" in " ".join(done.err.split())
+    assert "upload" not in {entry.endpoint for entry in store.emulator.request_log}
+    store.emulator.advance(minutes=20)
+    store.run("apply", "--yes").check(0)
+
+
 def test_a_time_is_refused_for_a_real_platform(store: Shop) -> None:
+    store.move_clock("2030-01-01T00:00:00")
     store.run("apply", "--yes", "--now", "2030-01-01T00:00:00Z").check(0)
     text = (store.folder / "segments.yaml").read_text()
     real = text.replace(store.url, "https://api.mediarithmics.com")

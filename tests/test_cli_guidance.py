@@ -115,6 +115,7 @@ def test_who_is_asked_before_a_first_apply_is_told_that_there_is_no_state(store:
 
 @pytest.mark.parametrize("words", [("--now", "2027-02-01"), ()], ids=["earlier", "none"])
 def test_a_rehearsal_does_not_go_back_in_time(store: Shop, words: tuple[str, ...]) -> None:
+    store.move_clock("2090-01-01")
     store.run("apply", "--yes", "--now", "2090-01-01").check(0)
     store.people(12)
     done = store.run("apply", "--yes", *words).check(1)
@@ -274,6 +275,7 @@ def test_a_database_that_is_no_state_is_not_told_as_a_damaged_page(store: Shop) 
 
 
 def test_a_run_of_a_moved_clock_is_not_told_as_just_now(store: Shop) -> None:
+    store.move_clock("2090-01-01")
     store.run("apply", "--yes", "--now", "2090-01-01").check(0)
     assert "just now" not in store.run("status").check(0).out
     assert "days ahead" in store.run("status").check(0).out

@@ -46,6 +46,7 @@ def test_http_1_0_lower_case_headers_and_bytes_around_the_answer(
     emulator.faults.add(
         "list_imports", Framing(version="1.0", lower_case=True, before=interim, after="garbage")
     )
+    emulator.behave(dates=False)
     raw = raw_exchange(server.url, get_request())
     assert raw.startswith(interim.encode() + b"HTTP/1.0 200 OK\r\ncontent-type: application/json")
     assert raw.endswith(b"}garbage")

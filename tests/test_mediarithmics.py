@@ -186,7 +186,7 @@ def test_a_segment_is_asked_for_in_the_datamart_by_its_exact_name() -> None:
 
 
 def test_five_hundred_segments_are_looked_up_over_one_connection() -> None:
-    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, behaviour=Behaviour())
+    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, behaviour=Behaviour(dates=False))
     names = [f"segment-{number}" for number in range(500)]
     for name in names:
         emulator.add_segment(name)

@@ -36,7 +36,9 @@ PLATFORMS: dict[str, dict[str, Any]] = {
 
 
 def on(behaviour: Behaviour) -> tuple[Emulator, EmulatorServer]:
-    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=behaviour)
+    emulator = Emulator(
+        datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=replace(behaviour, dates=False)
+    )
     return emulator, EmulatorServer(emulator)
 
 

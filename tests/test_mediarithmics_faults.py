@@ -98,7 +98,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=Behaviour())
+    emulator = Emulator(datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=Behaviour(dates=False))
     with EmulatorServer(emulator) as server:
         made = Scene(emulator, server, destination(server.url), tmp_path)
         made.prepare()

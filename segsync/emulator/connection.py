@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -110,6 +111,10 @@ class Connection:
         rate: float | None = self._world.behaviour.answer_bytes_per_second
         if drip is not None and drip.direction == "answer":
             rate = drip.bytes_per_second
+        if self._world.behaviour.dates:
+            now = time.gmtime(self._world.now_ms() / 1000)
+            date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", now)
+            response = replace(response, headers={"Date": date, **response.headers})
         head, size = encoded_head(response, framing)
         self._send_at(head, rate)
         sent = 0

@@ -94,6 +94,8 @@ class Behaviour:
     bad_token_status: Literal[401, 403] = 401
     segment_rights: bool = True
     """False: the token may not read or create segments (403)."""
+    dates: bool = True
+    """False: answers have no header Date, by which segsync compares the clocks."""
     get_execution: bool = True
     """False: GET …/executions/{id} is a 404 and only the list exists."""
     max_upload_bytes: int = 100_000_000

@@ -42,7 +42,7 @@ from segsync.mediarithmics.resources import (
     read_segment,
     segment_problem,
 )
-from segsync.mediarithmics.retry import Patience, Transient
+from segsync.mediarithmics.retry import Patience, Transient, check_clock
 from segsync.model import Address, Clock, DestinationSettings
 from segsync.secret import Redactor
 
@@ -83,6 +83,8 @@ class Mediarithmics:
         self._clean = cleaner(Redactor(_secrets(settings)))
         self._wire = Wire(settings, self._limits, self._clean)
         self._patience = Patience(clock, jitter, notify)
+        self._clock = clock
+        self._date: str | None = None
         self._on_sent = on_sent
 
     def __enter__(self) -> Self:
@@ -132,7 +134,11 @@ class Mediarithmics:
         return self._patience.call(attempt)
 
     def find_imports(self, prefix: str) -> list[DocumentImport]:
-        """All imports of the datamart whose name starts with `prefix`."""
+        """All imports of the datamart whose name starts with `prefix`.
+
+        Raises ProtocolError where the platform's clock says another time than ours: expirations
+        would be computed from a wrong one.
+        """
 
         def is_wanted(item: dict[str, Any]) -> bool:
             return isinstance(item.get("name"), str) and item["name"].startswith(prefix)
@@ -143,6 +149,7 @@ class Mediarithmics:
             # Whether keywords match a part of a name is not documented: nothing found may mean
             # that they do not.
             items = self._list(purpose, self._imports, {}, is_wanted)
+        check_clock(self._date, self._clock.now_ms())
         return [DocumentImport(identifier(item["id"]), item["name"]) for item in items]
 
     def upload(self, document_import: str, payload: Path) -> Execution:
@@ -294,6 +301,7 @@ class Mediarithmics:
         """One exchange that ended in a success; Transient where it may be repeated."""
         try:
             answer = self._wire.exchange(request, sink)
+            self._date = answer.headers.get("date")
         except Untrusted:
             raise
         except (NotSent, OutcomeUnknown) as lost:

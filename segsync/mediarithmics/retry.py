@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from segsync.errors import DestinationError
+from segsync.errors import DestinationError, ProtocolError
 from segsync.model import Clock
 
 ATTEMPTS = 5
@@ -17,6 +17,7 @@ BASE_SECONDS = 0.5
 CAP_SECONDS = 30.0
 RETRY_AFTER_CAP_SECONDS = 300.0
 TOTAL_SECONDS = 15 * 60.0
+CLOCK_DIFFERENCE_SECONDS = 10 * 60.0
 
 T = TypeVar("T")
 
@@ -68,6 +69,31 @@ class Patience:
         return self.jitter() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
 
 
+def check_clock(date: str | None, now_ms: int) -> None:
+    """Raise ProtocolError where an answer's Date says another time; most servers send one."""
+    there = _http_date(date or "")
+    if there is None or abs(now_ms / 1000 - there) <= CLOCK_DIFFERENCE_SECONDS:
+        return
+    ours, theirs = (
+        datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for seconds in (now_ms / 1000, there)
+    )
+    raise ProtocolError(
+        f"the time here is {ours}, and the platform's is {theirs}",
+        hint="set this machine's clock right (NTP): expirations are counted from it; on the "
+        "emulator, give --now the time of its clock",
+    )
+
+
+def _http_date(text: str) -> float | None:
+    """Seconds since the epoch; None where the text is no date."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
 def retry_after_seconds(header: str | None, now_ms: int) -> float | None:
     """What a Retry-After header asks for, 0 to 300 s; None where it is absent or unreadable.
 
@@ -76,9 +102,7 @@ def retry_after_seconds(header: str | None, now_ms: int) -> float | None:
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]+", text):
         return min(float(text), RETRY_AFTER_CAP_SECONDS)
-    try:
-        moment = parsedate_to_datetime(text)
-        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now_ms / 1000
-    except (ValueError, TypeError, OverflowError, IndexError):
+    moment = _http_date(text)
+    if moment is None:
         return None
-    return min(max(seconds, 0.0), RETRY_AFTER_CAP_SECONDS)
+    return min(max(moment - now_ms / 1000, 0.0), RETRY_AFTER_CAP_SECONDS)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from segsync.cli.main import run
@@ -108,6 +109,11 @@ class Shop:
             for statement in statements:
                 database.execute(statement)
         database.close()
+
+    def move_clock(self, text: str) -> None:
+        """Let it be this time on the platform."""
+        there = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        self.emulator.advance(seconds=there - self.emulator.now_ms() / 1000)
 
     def people(self, count: int, first: int = 0) -> None:
         """Let the query of every segment return so many people."""
