@@ -59,7 +59,7 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
     if run.import_id is None:
         sending.state.note_import(run.serial, import_id)
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
-    found = _wait(run, import_id, sending, applying)
+    found = _wait(run, import_id, sending)
     behind = len(sent) < len(run.parts) and len(found) > len(sent)
     if len(sent) == 1 and not behind:
         return _Found({sent[0].number: found})
@@ -74,7 +74,7 @@ def _import_named(reference: str, destination: Destination) -> str | None:
     return min(found, key=lambda text: (len(text), text), default=None)
 
 
-def _wait(run: Run, import_id: str, sending: Sending, applying: Applying) -> list[Execution]:
+def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution]:
     """All executions of the run's import, ended; an upload may take a while to show."""
     recorded = frozenset(part.execution_id for part in run.parts if part.execution_id)
     missing = any(part.status is PartStatus.SENDING for part in run.parts)
@@ -107,7 +107,7 @@ def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> No
         sending = sending_of(spec, state, run, applying, age_minutes(run, applying.clock.now_ms()))
         found: list[Execution] = []
         if run.import_id is not None and not applying.assume_finished:
-            found = _wait(run, run.import_id, sending, applying)
+            found = _wait(run, run.import_id, sending)
         if len(found) > run.executions:
             count = state.say_again(run, len(found))
             applying.progress.say(
