@@ -31,27 +31,6 @@ def renewal_shares(renew_at: float) -> tuple[float, float]:
     return renew_at, min(1.5 * renew_at, 0.95)
 
 
-class Operation(str, Enum):
-    """The two commands of the wire."""
-
-    UPDATE = "UPDATE"
-    DELETE = "DELETE"
-
-
-class Change(str, Enum):
-    """What a plan does to a member; the value is the symbol that the user sees."""
-
-    ADD = "+"
-    UPDATE = "~"
-    RENEW = "↻"
-    REMOVE = "-"
-
-    @property
-    def operation(self) -> Operation:
-        """The wire's command that carries this change."""
-        return Operation.DELETE if self is Change.REMOVE else Operation.UPDATE
-
-
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a segment is on the platform: by its id or by its technical name."""

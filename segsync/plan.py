@@ -107,7 +107,7 @@ class Violation:
 class Sample:
     """One member as an example of a change, a conflict or an invalid row.
 
-    `label` is a Change's symbol, "invalid" or "conflict"; `row` is the 1-based row of the query's
+    `label` is a change's symbol, "invalid" or "conflict"; `row` is the 1-based row of the query's
     result where that is known.
     """
 

@@ -331,6 +331,17 @@ def test_an_identifier_in_a_reason_is_hidden_however_it_is_spelt(world: World) -
     assert reject.reason == "user … (…) is in quarantine"
 
 
+def test_what_a_reason_says_of_others_is_hidden_wherever_it_is_shown(world: World) -> None:
+    world.define("vip", rows=["person-1", "b"])
+    said = "jane.doe@example.com has the hash 5d41402abc4b2a76b9719d911017c592, user_account_id: x9"
+    world.emulator.reject([world.emulator.account("person-1")], reason=said)
+    world.apply()
+    hidden = "*** has the hash ***, user_account_id: ***"
+    assert [reject.reason for reject in rejects_of(world)] == [hidden]
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert state.reject_reasons() == [("vip", hidden, 1)]
+
+
 @pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "1234567", "a:b", "x" * 100])
 @pytest.mark.parametrize("text", ["unknown account {}.", "bad value '{}' in line 1", "id={};retry"])
 def test_a_member_that_the_platform_names_in_free_text_is_hidden(

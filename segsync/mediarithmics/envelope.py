@@ -14,23 +14,14 @@ from urllib.parse import urlsplit
 
 from segsync.errors import DestinationError, ProtocolError, Refused
 from segsync.mediarithmics.exchange import Answer
-from segsync.secret import MASK, Redactor
+from segsync.members import hide_members
+from segsync.secret import Redactor
 
 SHOWN_CHARACTERS = 300
 SUCCESSES = frozenset((200, 201, 202, 203))
 
 Clean = Callable[[str], str]
 """Makes a foreign text fit for the user: no secret, no member, no control character, not long."""
-
-_OF_A_MEMBER = re.compile(
-    # A command that is quoted: its identifier and data bag, whether the quotes are escaped or not.
-    r"""((?:user_account_id|email_hash|user_agent_id|data_bag)\\*["']?\s*[:=]\s*)
-        (?:"(?:[^"\\]|\\.)*" | \\"(?:(?!\\").)*\\" | '[^']*' | [^\s"',;}\]]+)
-    """
-    # What is an e-mail address, or the hash of one, wherever it stands.
-    r"""| [^\s"'<>:;,=]+@[^\s"'<>:;,=]+ | \b[0-9a-fA-F]{32,}\b""",
-    re.VERBOSE,
-)
 
 _TOKEN = "destination.api_token"
 _HINTS = {
@@ -50,8 +41,7 @@ def cleaner(redactor: Redactor) -> Clean:
     """The Clean of one set of secrets. Secrets go first, or a cut could leave half of one."""
 
     def clean(text: str) -> str:
-        hidden = _OF_A_MEMBER.sub(lambda found: f"{found[1] or ''}{MASK}", redactor(text))
-        shown = printable(hidden).strip()
+        shown = printable(hide_members(redactor(text))).strip()
         return shown if len(shown) <= SHOWN_CHARACTERS else _cut(shown)
 
     return clean

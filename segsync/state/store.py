@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from segsync import members
 from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
 from segsync.state.closing import Closing, Outcome, close_run
@@ -141,9 +143,12 @@ class State:
             (limit,),
         )
         return [
-            Reject(name, IdentifierKind(kind), compartment or None, *rest)
-            for name, kind, compartment, *rest in rows
-        ]
+            Reject(
+                name, IdentifierKind(kind), compartment or None, identifier, operation,
+                members.hide_members(reason), *rest,
+            )
+            for name, kind, compartment, identifier, operation, reason, *rest in rows
+        ]  # fmt: skip
 
     def reject_counts(self) -> dict[int, int]:
         """Rejects by segment number."""
@@ -155,14 +160,14 @@ class State:
 
     def reject_reasons(self) -> list[tuple[str, str, int]]:
         """Segment name, reason and number of the rejects: the hundred most frequent ones."""
-        return [
-            (str(name), str(reason), int(count))
-            for name, reason, count in self._database.rows(
-                "SELECT s.name, r.reason, count(*) AS n FROM rejects r "
-                "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
-                "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
-            )
-        ]
+        counts = Counter[tuple[str, str]]()
+        for name, reason, count in self._database.rows(
+            "SELECT s.name, r.reason, count(*) AS n FROM rejects r "
+            "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
+            "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
+        ):
+            counts[str(name), members.hide_members(str(reason))] += int(count)
+        return [(name, reason, count) for (name, reason), count in counts.most_common()]
 
     def longest_run_ms(self) -> int:
         """The longest time from submission to the end of any run: how late a line may act."""
