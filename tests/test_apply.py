@@ -457,6 +457,12 @@ def test_members_that_have_lapsed_are_not_guarded(world: World) -> None:
     assert_sound(world)
 
 
+def test_a_new_segment_may_be_empty(world: World) -> None:
+    world.define("vip")
+    assert world.apply().exit is Exit.DONE
+    assert_sound(world)
+
+
 def test_too_many_members_are_blocked(world: World) -> None:
     world.define("vip", rows=["a", "b", "c"], guard={"max_members": 2})
     report = world.apply()
