@@ -486,6 +486,7 @@ INVALID: dict[int, tuple[str, dict[str, Any]]] = {
         "user_account_id data_bag",
         {"user_account_id": "a", "data_bag": f'{{"a":"{"b" * LARGEST_DATA_BAG}"}}'},
     ),
+    14: ("user_account_id data_bag", {"user_account_id": "a", "data_bag": f'{{"a":{"9" * 20}}}'}),
 }
 GOOD: dict[str, Any] = {
     "user_account_id": "good",
@@ -529,6 +530,11 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
         ("email", "a@", 9),
         ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 8)}"}}', None),
         ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 7)}"}}', 13),
+        ("data_bag", '{"a":[9223372036854775807,-9223372036854775808]}', None),
+        ("data_bag", '{"a":-9223372036854775809}', 14),
+        ("data_bag", '{"a":{"b":12345678.123456789012}}', 14),
+        ("data_bag", '{"a":1234567.1234567890}', None),
+        ("data_bag", '{"a":"12345678.123456789012345678,}"}', None),
         ("expiration_ts", -1, 10),
         ("expiration_ts", 0, None),
         ("expiration_ts", 1, 11),
@@ -560,7 +566,19 @@ def test_what_the_source_says_of_a_row_is_its_reason() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a":1,"a":2}', "{", "null", '"{}"', '{"a":NaN}', '{"a":Infinity}', "{}x", "", " "],
+    [
+        '{"a":1,"a":2}',
+        '{"a":1,}',
+        '{"a":[1, ]}',
+        "{",
+        "null",
+        '"{}"',
+        '{"a":NaN}',
+        '{"a":Infinity}',
+        "{}x",
+        "",
+        " ",
+    ],
 )
 def test_a_data_bag_that_is_no_json_object_is_invalid(text: str) -> None:
     rows = [{"user_account_id": "a", "data_bag": text}]
@@ -652,7 +670,67 @@ def test_what_is_known_of_an_identifier_holds_in_its_own_compartment_only(
     assert {places[change.keyspace][2]: change.word for change in changes} == expected
 
 
+def test_a_member_whose_row_is_there_but_invalid_is_left_as_it_is() -> None:
+    rows = [
+        {"user_account_id": "bad", "data_bag": "{"},
+        {"user_account_id": "good", "data_bag": None},
+    ]
+    snapshot = dict.fromkeys(("bad", "good", "gone"), (PLAIN, 0))
+    with Bench() as bench:
+        columns = ("user_account_id", "data_bag")
+        compared = bench.compare(rows, columns, snapshot=snapshot, spares_invalid=True)
+        bench.arrange()
+        words = {change.identifier: change.word for change in bench.changes()[1]}
+    assert words.pop("gone") == "remove"
+    assert "bad" not in words
+    assert compared.difference.spared == 1
+    assert compared.difference.remove == 1
+
+
+def test_a_member_whose_own_expiry_has_passed_goes() -> None:
+    rows = [{"user_account_id": "late", "expiration_ts": NOW_MS - 1}]
+    with Bench() as bench:
+        columns = ("user_account_id", "expiration_ts")
+        snapshot = {"late": (1, 0)}
+        compared = bench.compare(rows, columns, snapshot=snapshot, spares_invalid=True)
+    assert (compared.difference.remove, compared.difference.spared) == (1, 0)
+
+
+def test_beside_a_removal_in_doubt_who_is_known_by_another_kind_is_said_again() -> None:
+    """The removal that is said again may be of the same person."""
+    with Bench() as bench:
+        bench.keyspace(1)
+        hashes = bench.keyspace(1, IdentifierKind.EMAIL_HASH)
+        compared = bench.compare(
+            accounts("x"), snapshot={"x": (PLAIN, 0)}, pending=["h"], doubted_in=hashes
+        )
+        bench.arrange()
+        words = {change.identifier: change.word for change in bench.changes()[1]}
+    assert words == {"x": "update", "h": "remove"}
+    assert compared.difference.retry == 2
+
+
+def test_members_in_doubt_count_for_the_guard() -> None:
+    compared, words = one([], pending=["a", "b"], snapshot={"c": (PLAIN, 0)})
+    assert words == dict.fromkeys("abc", "remove")
+    assert (compared.difference.in_doubt, compared.difference.removed_live) == (2, 3)
+
+
 # -------------------------------------------------------------------- rejects
+
+
+def test_a_reject_of_a_clock_that_was_ahead_does_not_wait_for_it() -> None:
+    for days, words in ((7, {}), (8, {"a": "add"})):
+        rejects = [("a", "UPDATE", PLAIN, NOW_MS + days * DAY_MS)]
+        assert one(accounts("a"), rejects=rejects)[1] == words
+
+
+def test_a_reassertion_of_a_clock_that_was_ahead_is_forgotten() -> None:
+    names = [f"u{n}" for n in range(300)]
+    under = policy(reassert_minutes=MONTH, reasserted_at_ms=NOW_MS + 365 * DAY_MS)
+    snapshot = dict.fromkeys(names, (PLAIN, 0))
+    compared, _ = one(accounts(*names), snapshot=snapshot, under=under)
+    assert compared.difference.renew > 10
 
 
 @pytest.mark.parametrize("operation", ["UPDATE", "DELETE"])

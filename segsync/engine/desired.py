@@ -47,6 +47,7 @@ REASONS: Mapping[int, str] = {
     11: "expiration_ts looks like seconds: milliseconds are meant",
     12: "data_bag is not a JSON object (with each key once, and no NaN)",
     13: f"data bag larger than {LARGEST_DATA_BAG} bytes",
+    14: "data_bag has a number that 64 bits cannot hold: write it as a text",
 }
 
 
@@ -247,6 +248,7 @@ class _Loading:
         if "data_bag" in self._columns:
             checks.append(f"WHEN strlen(data_bag) > {LARGEST_DATA_BAG} THEN 13")
             checks.append(f"WHEN data_bag IS NOT NULL AND NOT {_is_object_sql('data_bag')} THEN 12")
+            checks.append(f"WHEN {_has_long_number_sql('data_bag')} THEN 14")
         if self._bag_sql() is not None:
             checks.append(f"WHEN strlen({self._bag_sql()}) > {LARGEST_DATA_BAG} THEN 13")
         if "expiration_ts" in self._columns:
@@ -272,14 +274,34 @@ def _object_sql(fragments: list[tuple[str, str]]) -> str:
 
 
 def _is_object_sql(name: str) -> str:
-    """True for JSON that is an object with each key once. DuckDB's parser lets NaN through."""
-    bare = f"regexp_replace({name}, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
+    """True for JSON that is an object with each key once. DuckDB's parser lets NaN through, and a
+    comma without anything behind it.
+    """
+    strange = "(?i)nan|inf|,\\s*[}\\]]"
     return (
         f"(CASE WHEN NOT json_valid({name}) THEN false "
         f"WHEN json_type({name}) <> 'OBJECT' THEN false "
         f"WHEN len(json_keys({name})) <> len(list_distinct(json_keys({name}))) THEN false "
-        f"WHEN regexp_matches({name}, '(?i)nan|inf') "
-        f"THEN NOT regexp_matches({bare}, '(?i)nan|inf') ELSE true END)"
+        f"WHEN regexp_matches({name}, '{strange}') "
+        f"THEN NOT regexp_matches({_bare_sql(name)}, '{strange}') ELSE true END)"
+    )
+
+
+def _bare_sql(name: str) -> str:
+    """JSON without what stands in its texts."""
+    return f"regexp_replace({name}, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
+
+
+def _has_long_number_sql(name: str) -> str:
+    """True for JSON of which the engine would write a number with other digits."""
+    bare = _bare_sql(name)
+    digits = "ltrim(replace(n, '.', ''), '0')"
+    return (
+        f"(regexp_matches({name}, '[0-9.]{{18}}') AND (regexp_matches({bare}, '[0-9]{{20}}') "
+        f"OR len(list_filter(regexp_extract_all({bare}, '[0-9]+[.][0-9]+'), "
+        f"lambda n: strlen({digits}) > 17)) > 0 "
+        f"OR len(list_filter(regexp_extract_all({bare}, '-[0-9]{{19}}'), "
+        f"lambda n: n > '-{2**63}')) > 0))"
     )
 
 

@@ -99,6 +99,7 @@ class Bench:
         under: Policy | None = None,
         doubted_in: int | None = None,
         beside: tuple[int, Snapshot] | None = None,
+        spares_invalid: bool = False,
     ) -> Compared:
         """The difference between rows (by column) and a snapshot; see `changes`.
 
@@ -124,6 +125,7 @@ class Bench:
             chosen.on_conflict,
             (lambda: nullcontext(pending_stream(pending, doubted))) if pending else None,
             (lambda: nullcontext(reject_stream(rejects, doubted))) if rejects else None,
+            spares_invalid,
         )
         places = [(first, snapshot or {}), *([beside] if beside else [])]
         with closing(
