@@ -463,6 +463,21 @@ def test_a_new_segment_may_be_empty(world: World) -> None:
     assert_sound(world)
 
 
+def test_a_guard_counts_members_that_may_be_there(world: World) -> None:
+    """A first apply of unknown outcome must not leave everybody unguarded."""
+    world.define("vip", rows=[f"u{n}" for n in range(100)])
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    assert world.apply().exit is Exit.UNKNOWN
+    for rows in ([], [f"u{n}" for n in range(50)]):
+        world.accounts("vip", *rows)
+        report = world.apply()
+        assert report.exit is Exit.REFUSED
+        assert report.run is None
+    world.accounts("vip", *(f"u{n}" for n in range(80)))
+    assert world.apply().exit is Exit.DONE
+    assert_sound(world)
+
+
 def test_too_many_members_are_blocked(world: World) -> None:
     world.define("vip", rows=["a", "b", "c"], guard={"max_members": 2})
     report = world.apply()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from segsync.emulator import ExecutionScript
+from segsync.emulator import Answer, ExecutionScript
 from segsync.report import Exit
 from segsync.state import PartStatus
+from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
 
 PEOPLE = 12
@@ -275,3 +276,40 @@ def test_members_that_a_late_removal_cannot_touch_are_not_said_again(world: Worl
     assert report.run is not None
     assert report.run.outcome.doubted == 0
     assert not world.plan().changes_something
+
+
+def test_a_late_upload_that_is_taken_back_takes_nobody_along(world: World) -> None:
+    """Its removal is said again while the person is a member by another kind of identifier."""
+    people(world)
+    world.fill("vip", by_account(count=1))
+    world.apply()
+    world.fill("vip", by_account(count=2))
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=10**6))
+    assert apply_until_killed(world, "after upload")
+    world.emulator.behave(lists_until_seen=10**6)
+    world.emulator.on_upload(lambda _: world.emulator.behave(lists_until_seen=0))
+    world.fill("vip", by_hash(2))
+    world.apply(allowed=("vip",))
+    world.emulator.run_all()
+    world.apply(allowed=("vip",))
+    assert not world.plan().changes_something
+    assert {world.emulator.email(f"h{n}") for n in range(2)} <= world.members("vip").keys()
+
+
+def test_removals_that_a_recovery_cannot_name_any_more_take_nobody_along(world: World) -> None:
+    """The apply had read the error file before it died; now it is gone."""
+    people(world)
+    world.fill("vip", by_account())
+    world.apply()
+    world.fill("vip", by_hash())
+    world.emulator.reject([world.emulator.account("u0")], operations=("DELETE",))
+    assert apply_until_killed(world, "after upload", nth=2, allowed=("vip",))
+    world.emulator.accept_all()
+    world.emulator.faults.add("error_file", Answer(404), times=9)
+    report = world.apply(allowed=("vip",))
+    assert report.recovered is not None
+    statuses = [part.status for part in report.recovered.parts]
+    assert statuses == [PartStatus.UNATTRIBUTED, PartStatus.UNKNOWN]
+    world.settle(applies=1, allowed=("vip",))
+    world.emulator.refused.clear()
+    assert_everybody_is_there(world)

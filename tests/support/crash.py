@@ -20,16 +20,17 @@ class Killed(BaseException):
 
 
 class Dying:
-    """A destination during whose use the process dies, at the `at`-th moment, or at the first one
-    of that name.
+    """A destination during whose use the process dies, at the `at`-th moment, or at the `nth`
+    one of that name.
 
     There are two moments for each request: before it has left, and after its answer has come, such
     as "before upload" and "after upload". What the product does while the exception unwinds it is
     undone by `restore`.
     """
 
-    def __init__(self, inner: Destination, folder: Path, at: int | str) -> None:
+    def __init__(self, inner: Destination, folder: Path, at: int | str, nth: int = 1) -> None:
         self._inner = inner
+        self._nth = nth
         self._folder = folder
         self._image = folder.with_name("image")
         self._at = at
@@ -62,7 +63,8 @@ class Dying:
 
     def _moment(self, name: str) -> None:
         self._count += 1
-        if self._at in (self._count, name):
+        self._nth -= name == self._at
+        if self._at == self._count or (self._at == name and not self._nth):
             shutil.copytree(self._folder, self._image)
             self.died = True
             raise Killed
@@ -86,12 +88,12 @@ class Backing(Dying):
             shutil.copy2(self._folder, self._into)
 
 
-def apply_until_killed(world: World, at: int | str, **options: Any) -> bool:
+def apply_until_killed(world: World, at: int | str, *, nth: int = 1, **options: Any) -> bool:
     """An apply that dies at this moment (see Dying); False if it had ended before."""
     made: list[Dying] = []
 
     def dying(destination: Destination) -> Dying:
-        made.append(Dying(destination, world.state.parent, at))
+        made.append(Dying(destination, world.state.parent, at, nth))
         return made[0]
 
     world.wrap = dying
