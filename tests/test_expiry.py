@@ -243,7 +243,6 @@ def test_an_upload_that_is_carried_out_twice_promises_no_more_than_the_first(
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_an_hour_more_or_less_does_no_harm(world: World, hours: int) -> None:
     """As after a change of daylight saving time on a machine that keeps local time."""
-    world.emulator.behave(dates=False)
     monthly(world)
     world.clock.wrong_by_ms = hours * HOUR_MS
     assert not world.plan().changes_something
@@ -257,7 +256,6 @@ def test_an_hour_more_or_less_does_no_harm(world: World, hours: int) -> None:
 def test_after_a_run_with_a_clock_that_was_years_off_nobody_lapses(
     world: World, years: int
 ) -> None:
-    world.emulator.behave(dates=False)
     world.clock.wrong_by_ms = years * YEAR_MS
     monthly(world)
     world.clock.wrong_by_ms = 0
@@ -277,6 +275,7 @@ def test_a_clock_that_jumps_during_the_waiting_changes_no_deadline(world: World)
 
 
 def test_a_clock_that_is_wrong_is_noticed_where_the_platform_tells_its_time(world: World) -> None:
+    world.emulator.behave(dates=True)
     monthly(world)
     world.accounts("vip", "a")
     for minutes in (-11, 11):
@@ -290,7 +289,6 @@ def test_a_clock_that_is_wrong_is_noticed_where_the_platform_tells_its_time(worl
 
 
 def test_serials_order_the_runs_whatever_the_clock_says(world: World) -> None:
-    world.emulator.behave(dates=False)
     world.define("vip", rows=["a"])
     for number, wrong in enumerate((0, -YEAR_MS, YEAR_MS, -10 * YEAR_MS), start=1):
         world.clock.wrong_by_ms = wrong

@@ -65,7 +65,7 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
         if killed_at(world, *first):
             twice += killed_at(world, *second)
         try:
-            assert_one_apply_is_enough(world, uploads, most=3)
+            assert_one_apply_is_enough(world, uploads, most=6)
         except AssertionError as error:
             raise AssertionError(f"killed at {first}, then at {second}") from error
     record_property("killed twice", twice)
@@ -119,6 +119,8 @@ def let_run(process: subprocess.Popen[bytes], seconds: float) -> None:
         return
 
 
+MOST_CALLS = 500
+"""Of one kind: an apply makes fewer."""
 SIGNALS = {
     "SIGINT": "signal=SIGINT:when={}",
     "SIGTERM": "signal=SIGTERM:when={}",
@@ -142,6 +144,7 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
             place = f"{name} at {call} {number}: {done.returncode} {done.stderr}"
             assert "Traceback" not in done.stderr, place
             assert done.returncode in (0, 1, 5), place
+            assert number < MOST_CALLS, place
             assert has_open_run(world) == (done.returncode == 5), place
             assert_one_apply_is_enough(world, uploads)
             statuses.append(done.returncode)

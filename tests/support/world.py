@@ -106,6 +106,8 @@ class World:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.emulator = Emulator(token=TOKEN, seed=seed, behaviour=behaviour, frozen_at_ms=START_MS)
+        # Its clock stands still, and is not that of the processes that some tests start.
+        self.emulator.behave(dates=False)
         self.clock = WorldClock(self.emulator)
         self.tables: dict[str, Table] = {}
         self.removed: dict[str, str] = {}
