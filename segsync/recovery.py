@@ -78,6 +78,7 @@ def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution]:
     """All executions of the run's import, ended; an upload may take a while to show."""
     recorded = frozenset(part.execution_id for part in run.parts if part.execution_id)
     missing = any(part.status is PartStatus.SENDING for part in run.parts)
+    sending.check_reach(import_id)
     try:
         if missing:
             sending.look_for(import_id, recorded)

@@ -182,6 +182,18 @@ class Sending:
             self.clock.sleep(pause)
             pause = min(2 * pause, self.timing.longest_poll)
 
+    def check_reach(self, import_id: str) -> None:
+        """Raise StillRunning where the platform is out of reach from the start: nobody waits."""
+        try:
+            self.destination.list_executions(import_id)
+        except NotSent as error:
+            raise StillRunning(
+                f"what became of an earlier run cannot be asked: {error}",
+                hint="run `segsync apply` again when the platform answers",
+            ) from None
+        except DestinationError:
+            return  # it answers: whoever asks next judges what
+
     def wait(
         self, import_id: str, known: frozenset[str], expected: frozenset[str]
     ) -> list[Execution]:

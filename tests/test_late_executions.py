@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import pytest
 
 from segsync.destination import Destination, Execution
 from segsync.emulator import Cut, ExecutionScript
+from segsync.errors import NotSent
 from segsync.report import Exit
+from segsync.sending import StillRunning
 from segsync.state import open_state
 from tests.support.crash import Killed, apply_until_killed
 from tests.support.world import World, assert_sound
@@ -198,3 +200,34 @@ def test_an_execution_that_never_ends_is_not_waited_for_again_when_it_is_old(wor
     assert report.recovered is not None
     assert report.recovered.outcome.unknown == 1
     assert world.clock.monotonic() - before < 600
+
+
+class OutOfReach:
+    """A destination that no request reaches."""
+
+    def __init__(self, _inner: Destination) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        def unreached(*_: object) -> None:
+            raise NotSent(f"no connection for {name}")
+
+        return unreached
+
+
+def leave_a_run_open(world: World) -> None:
+    world.define("vip", rows=["a"])
+    assert apply_until_killed(world, "before list_executions")
+
+
+@pytest.mark.parametrize("earlier", [give_up_an_upload, leave_a_run_open])
+def test_an_apply_that_cannot_ask_what_became_of_an_earlier_run_ends_at_once(
+    world: World, earlier: Callable[[World], None]
+) -> None:
+    earlier(world)
+    world.wrap = OutOfReach
+    before = world.clock.monotonic()
+    with pytest.raises(StillRunning, match="cannot be asked") as caught:
+        world.apply()
+    assert caught.value.hint
+    assert world.clock.monotonic() - before < 1

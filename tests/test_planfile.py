@@ -58,7 +58,7 @@ def refusal(world: World, path: Path) -> PlanFileError:
 def test_what_was_shown_is_what_is_sent(world: World, saved: Path) -> None:
     with world.planned() as planned, zipfile.ZipFile(saved) as archive:
         shown = json.loads(archive.read("plan.json"))["plan"]
-        assert shown["parts"][0]["size"] == planned.plan.size
+        assert sum(part["size"] for part in shown["parts"]) == planned.plan.size
     report = world.apply_saved(saved)
     assert report.exit is Exit.DONE
     assert report.plan is not None

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5
 WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET: "forget"}
 FIRST_REASSERTED = 10
-"""Where nobody was asserted for a whole period, one member in so many is due at once, instead of
-all."""
+"""Where the period was set later, one member in so many is due at once, instead of all."""
 
 
 def compare(
@@ -182,7 +181,10 @@ def _reassert_sql(policy: Policy) -> str:
         return "false"
     period = policy.reassert_minutes * MINUTE_MS
     since = policy.reasserted_at_ms
-    if not 0 <= policy.now_ms - since < period:
+    was_never = not since or since > policy.now_ms + period  # or the clock was ahead then
+    if policy.now_ms - since >= period and not was_never:
+        return "true"
+    if was_never:
         since = policy.now_ms - period // FIRST_REASSERTED
     turn = f"({fingerprint_sql('s.identifier')} % {period})"
     return f"((({policy.now_ms} - {turn}) // {period}) > (({since} - {turn}) // {period}))"

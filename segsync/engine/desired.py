@@ -30,6 +30,7 @@ LARGEST_DATA_BAG = 1024 * 1024
 EARLIEST_MS = 100_000_000_000
 """March 1973. A smaller `expiration_ts` is surely in seconds, not in milliseconds."""
 LATEST_MS = 253_402_300_799_999
+ADDRESS = "[^@\\s]+@[^@\\s]+[.][A-Za-z]{2,}"
 WHITE_SPACE = " \t\n\r\f\v\u00a0"
 
 TOLD_BY_SOURCE = 1
@@ -48,6 +49,7 @@ REASONS: Mapping[int, str] = {
     12: "data_bag is not a JSON object (with each key once, and no NaN)",
     13: f"data bag larger than {LARGEST_DATA_BAG} bytes",
     14: "data_bag has a number that 64 bits cannot hold: write it as a text",
+    15: "email_hash is an address: call the column `email`, and set `hash_email`",
 }
 
 
@@ -243,6 +245,8 @@ class _Loading:
             ]
         if "compartment_id" in self._columns:
             checks.append("WHEN compartment_id = '' OR contains(compartment_id, chr(0)) THEN 8")
+        if "email_hash" in self._columns:
+            checks.append(f"WHEN regexp_full_match(email_hash, '{ADDRESS}') THEN 15")
         if "email" in self._columns:
             checks.append("WHEN email NOT LIKE '%_@_%' THEN 9")
         if "data_bag" in self._columns:

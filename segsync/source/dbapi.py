@@ -5,6 +5,7 @@ SQLAlchemy's own rows take three times as long as the cursor's, so it only conne
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import import_module
@@ -209,9 +210,13 @@ def _engine(url: str, folder: Path | None) -> Engine:
         return sqlalchemy.create_engine(place, connect_args=arguments, **options)
     except sqlalchemy.exc.NoSuchModuleError as error:
         # Its only information is its text: Can't load plugin: sqlalchemy.dialects:snowflake
-        raise _missing(str(error).rpartition(":")[2].partition(".")[0]) from None
+        name = str(error).rpartition(":")[2].partition(".")[0]
+        raise (_missing if name in {**EXTRAS, **PACKAGES} else _unknown)(name) from None
     except ModuleNotFoundError as error:
         raise _missing(error.name or "") from None
+
+
+DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", *PACKAGES, *EXTRAS)
 
 
 def _missing(module: str) -> SourceError:
@@ -220,6 +225,17 @@ def _missing(module: str) -> SourceError:
     return SourceError(
         f"the driver for this database is not installed: there is no module for `{module}`",
         hint=f'Install it: pip install "{package}"',
+    )
+
+
+def _unknown(dialect: str) -> SourceError:
+    """Nobody is told to install a package that happens to be called like a slip of the pen."""
+    near = difflib.get_close_matches(dialect, DIALECTS, n=1)
+    return SourceError(
+        f"SQLAlchemy knows no database `{dialect}`",
+        hint=f"did you mean {near[0]}?"
+        if near
+        else "if the name is right, install its dialect for SQLAlchemy (see its documentation)",
     )
 
 
