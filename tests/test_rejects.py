@@ -342,6 +342,15 @@ def test_what_a_reason_says_of_others_is_hidden_wherever_it_is_shown(world: Worl
         assert state.reject_reasons() == [("vip", hidden, 1)]
 
 
+def test_a_reason_names_no_other_member(world: World) -> None:
+    world.define("vip", rows=["person-1", "person-2", "a.b:7", "12345", "1234567"])
+    said = "Conflict of person-1 with person-2, a.b:7; (1234567) at line 12345. Not person-22."
+    world.emulator.reject([world.emulator.account("person-1")], reason=said)
+    world.apply()
+    hidden = "Conflict of … with ***, ***; (***) at line 12345. Not person-22."
+    assert [reject.reason for reject in rejects_of(world)] == [hidden]
+
+
 @pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "1234567", "a:b", "x" * 100])
 @pytest.mark.parametrize("text", ["unknown account {}.", "bad value '{}' in line 1", "id={};retry"])
 def test_a_member_that_the_platform_names_in_free_text_is_hidden(

@@ -8,9 +8,10 @@ from segsync.secret import MASK
 from segsync.state.database import Database
 
 SHORTEST_NUMBER = 6
+_WORDS = re.compile(r"[\w@.+:/|~-]*\w")
 
 
-def hide_members(database: Database, text: str) -> str:
+def hide_sent(database: Database, text: str) -> str:
     """`text` without the identifiers of the open run's commands, in capitals or not.
 
     Looks at all of them, as an identifier may hold any character: for errors, not for every row.
@@ -25,3 +26,22 @@ def hide_members(database: Database, text: str) -> str:
         whole = rf"(?<!\w){re.escape(name)}(?!\w)"
         text = re.sub(whole, MASK, text, flags=re.IGNORECASE)
     return text
+
+
+def hide_known(database: Database, text: str) -> str:
+    """`text` without the words that are identifiers of members, or of rejects."""
+    words = {word for word in _WORDS.findall(text) if not _is_short_number(word)}
+    if not words:
+        return text
+    places = ", ".join("?" * len(words))
+    where = f"keyspace IN (SELECT id FROM keyspaces) AND identifier IN ({places})"
+    found = database.rows(
+        f"SELECT identifier FROM members WHERE {where} "
+        f"UNION SELECT identifier FROM rejects WHERE {where}",
+        (*words, *words),
+    )
+    return _WORDS.sub(lambda word: MASK if (word[0],) in found else word[0], text)
+
+
+def _is_short_number(word: str) -> bool:
+    return word.isdecimal() and len(word) < SHORTEST_NUMBER

@@ -12,7 +12,7 @@ from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
 from segsync.state.closing import Closing, Outcome, close_run
 from segsync.state.database import Database, damaged
-from segsync.state.hiding import hide_members
+from segsync.state.hiding import hide_known, hide_sent
 from segsync.state.journal import Journal, read_runs, write_journal
 from segsync.state.records import (
     Identity,
@@ -145,7 +145,7 @@ class State:
         return [
             Reject(
                 name, IdentifierKind(kind), compartment or None, identifier, operation,
-                members.hide_members(reason), *rest,
+                self._hidden(reason), *rest,
             )
             for name, kind, compartment, identifier, operation, reason, *rest in rows
         ]  # fmt: skip
@@ -166,8 +166,12 @@ class State:
             "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
             "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
         ):
-            counts[str(name), members.hide_members(str(reason))] += int(count)
+            counts[str(name), self._hidden(str(reason))] += int(count)
         return [(name, reason, count) for (name, reason), count in counts.most_common()]
+
+    def _hidden(self, reason: str) -> str:
+        """What the platform says of a member must not name others."""
+        return hide_known(self._database, members.hide_members(reason))
 
     def longest_run_ms(self) -> int:
         """The longest time from submission to the end of any run: how late a line may act."""
@@ -328,7 +332,7 @@ class State:
 
     def hide_members(self, text: str) -> str:
         """A text of the platform's, without the members of the open run that it names."""
-        return hide_members(self._database, text)
+        return hide_sent(self._database, text)
 
     def watched_segments(self) -> frozenset[int]:
         """Numbers of the segments of which an upload that was given up may still be executed."""
