@@ -623,7 +623,9 @@ def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     [platform] = world.emulator.world.segments.by_id.values()
     world.drop("vip")
     world.define("twin", rows=["a", "c"], segment_id=platform.id)
-    error = next(s.error for s in world.apply().plan.segments if s.name == "twin")  # type: ignore[union-attr]
+    plan = world.apply().plan
+    assert plan is not None
+    [error] = [segment.error for segment in plan.segments if segment.name == "twin"]
     found = re.search(r"`removed: (.*?)`", error or "")
     assert found
     world.removed = yaml.safe_load(found[1])

@@ -87,6 +87,7 @@ def watched(snapshot: Snapshot) -> set[str | None]:
         ends.add(until)
         return stream(until)
 
+    # The method of this one object: it goes on, and tells where each span ends.
     snapshot.stream = noted  # type: ignore[method-assign]
     return ends
 

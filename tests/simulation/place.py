@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +163,10 @@ class Place(World):
     @contextmanager
     def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[Any, Applying]]:
         trouble = self.trouble or Trouble(self.emulator, self.state)
-        agree: Callable[[object], bool] = lambda _plan: True  # noqa: E731
+
+        def agree(_plan: object) -> bool:
+            return True
+
         with reconcile.writing_state(spec, lineage) as state:
             self.lineage = self.lineage or state.identity.lineage
             destination = Troubled(Direct(self.emulator), trouble)
