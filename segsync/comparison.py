@@ -189,7 +189,7 @@ def _compare(
     known: StateSegment | None,
 ) -> tuple[Difference, SnapshotFacts]:
     if number in around.pending:
-        asked = replace(asked, pending=partial(around.state.pending, number))
+        asked = replace(asked, doubted=partial(around.state.doubted, number))
     if number in around.rejected:
         asked = replace(asked, rejected=partial(around.state.segment_rejects, number))
     try:

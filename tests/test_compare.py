@@ -708,18 +708,38 @@ def test_a_member_whose_own_expiry_has_passed_goes() -> None:
     assert (compared.difference.remove, compared.difference.spared) == (1, 0)
 
 
-def test_beside_a_removal_in_doubt_who_is_known_by_another_kind_is_said_again() -> None:
+@pytest.mark.parametrize("kind", [IdentifierKind.EMAIL_HASH, IdentifierKind.USER_ACCOUNT_ID])
+def test_beside_a_removal_in_doubt_a_newcomer_is_said_again(kind: IdentifierKind) -> None:
     """The removal that is said again may be of the same person."""
     with Bench() as bench:
         bench.keyspace(1)
-        hashes = bench.keyspace(1, IdentifierKind.EMAIL_HASH)
         compared = bench.compare(
-            accounts("x"), snapshot={"x": (PLAIN, 0)}, pending=["h"], doubted_in=hashes
+            accounts("new", "old"),
+            snapshot=dict.fromkeys(("new", "old"), (PLAIN, 0)),
+            pending=["h"],
+            newcomers=["new"],
+            doubted_in=bench.keyspace(1, kind),
         )
         bench.arrange()
         words = {change.identifier: change.word for change in bench.changes()[1]}
-    assert words == {"x": "update", "h": "remove"}
+    assert words == {"new": "update", "h": "remove"}
     assert compared.difference.retry == 2
+
+
+def test_a_newcomer_is_not_said_again_where_no_removal_is() -> None:
+    for pending, rejects in (
+        (["b"], []),
+        (["gone"], [("gone", "DELETE", 0, NOW_MS)]),
+        (["gone"], [("gone", "DELETE", 0, NOW_MS + DAY_MS)]),
+    ):
+        _, words = one(
+            accounts("new", "b"),
+            snapshot=dict.fromkeys(("new", "b"), (PLAIN, 0)),
+            pending=pending,
+            newcomers=["new"],
+            rejects=rejects,
+        )
+        assert "new" not in words
 
 
 def test_members_in_doubt_count_for_the_guard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,19 +75,58 @@ def test_the_removals_are_finished_before_the_additions_are_sent(world: World) -
     assert world.emulator.max_in_flight == 1
 
 
+def renumbered(world: World, **keys: str) -> None:
+    """People with two accounts each, of one kind and compartment; the query returns the old one."""
+    for n in range(PEOPLE):
+        accounts = [world.emulator.account(f"{generation}{n}") for generation in ("old", "new")]
+        world.emulator.declare_person(accounts)
+    world.define("vip", rows=[f"old{n}" for n in range(PEOPLE)], **keys)
+    world.apply()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_people_whose_accounts_get_new_numbers_stay_members(tmp_path: Path, seed: int) -> None:
     """Both are of one kind and compartment: that they are one person only the platform knows."""
     with World(tmp_path, seed=seed) as world:
-        for n in range(PEOPLE):
-            accounts = [world.emulator.account(f"{generation}{n}") for generation in ("old", "new")]
-            world.emulator.declare_person(accounts)
-        world.define("vip", rows=[f"old{n}" for n in range(PEOPLE)])
-        world.apply()
+        renumbered(world)
         world.accounts("vip", *(f"new{n}" for n in range(PEOPLE)))
         world.apply(allowed=("vip",))
         assert len(world.members("vip")) == 2 * PEOPLE
         assert not world.plan().changes_something
+
+
+@pytest.mark.parametrize("expiration", ["never", "30d"])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_late_removal_takes_nobody_along_who_has_a_new_number(
+    world: World, expiration: str, later: bool
+) -> None:
+    """The new number may come with the removal that is rejected, or while it waits."""
+    renumbered(world, expiration=expiration)
+    others = [f"old{n}" for n in range(1, PEOPLE)]
+    world.emulator.reject([world.emulator.account("old0")], operations=("DELETE",))
+    if later:
+        world.accounts("vip", *others)
+        assert world.apply().exit is Exit.REJECTED
+    world.accounts("vip", "new0", *others)
+    world.apply()
+    world.emulator.accept_all()
+    world.advance(days=1)
+    world.settle(applies=2)
+    assert len(world.members("vip")) == 2 * PEOPLE
+    assert not world.plan().changes_something
+
+
+def test_newcomers_are_forgotten_when_no_removal_waits(world: World) -> None:
+    renumbered(world)
+    world.emulator.reject([world.emulator.account("old0")], operations=("DELETE",))
+    world.accounts("vip", *(f"new{n}" for n in range(PEOPLE)))
+    world.apply(allowed=("vip",))
+    with sqlite3.connect(world.state) as state:
+        assert state.execute("SELECT count(*) FROM newcomers").fetchone() == (PEOPLE,)
+    world.emulator.accept_all()
+    world.settle(applies=2)
+    with sqlite3.connect(world.state) as state:
+        assert state.execute("SELECT count(*) FROM newcomers").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -278,22 +318,47 @@ def test_members_that_a_late_removal_cannot_touch_are_not_said_again(world: Worl
     assert not world.plan().changes_something
 
 
+def give_up_an_upload(world: World) -> None:
+    """An apply dies behind its upload, whose execution does not show for a while, but will run."""
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=10**6))
+    assert apply_until_killed(world, "after upload")
+    world.emulator.behave(lists_until_seen=10**6)
+    world.emulator.on_upload(lambda _: world.emulator.behave(lists_until_seen=0))
+
+
 def test_a_late_upload_that_is_taken_back_takes_nobody_along(world: World) -> None:
     """Its removal is said again while the person is a member by another kind of identifier."""
     people(world)
     world.fill("vip", by_account(count=1))
     world.apply()
     world.fill("vip", by_account(count=2))
-    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=10**6))
-    assert apply_until_killed(world, "after upload")
-    world.emulator.behave(lists_until_seen=10**6)
-    world.emulator.on_upload(lambda _: world.emulator.behave(lists_until_seen=0))
+    give_up_an_upload(world)
     world.fill("vip", by_hash(2))
     world.apply(allowed=("vip",))
     world.emulator.run_all()
     world.apply(allowed=("vip",))
     assert not world.plan().changes_something
     assert {world.emulator.email(f"h{n}") for n in range(2)} <= world.members("vip").keys()
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_late_upload_takes_nobody_along_who_has_a_new_number(world: World, adds: bool) -> None:
+    """What it added is removed again, or it removes once more, after the new number was said."""
+    renumbered(world)
+    everybody = [f"old{n}" for n in range(PEOPLE)]
+    if adds:
+        world.accounts("vip", *everybody[1:])
+        world.apply()
+        world.accounts("vip", *everybody)
+    else:
+        world.accounts("vip", *everybody[1:])
+    give_up_an_upload(world)
+    world.accounts("vip", "new0", *everybody[1:])
+    world.apply()
+    world.emulator.run_all()
+    world.settle(applies=1)
+    assert len(world.members("vip")) == 2 * PEOPLE
+    assert not world.plan().changes_something
 
 
 def test_removals_that_a_recovery_cannot_name_any_more_take_nobody_along(world: World) -> None:

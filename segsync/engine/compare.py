@@ -42,12 +42,13 @@ def compare(
     if shape is None:
         shape = Shape("0::BIGINT", "0::BIGINT", NO_ROW_EXPIRY, "NULL::VARCHAR")
         cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
-    doubts = asked.pending is not None or asked.rejected is not None
+    doubts = asked.doubted is not None or asked.rejected is not None
     if doubts:
         _load_doubts(cursor, number, asked)
     policy = asked.policy
     rows = shape.rows
-    beside = _beside_removals_sql(cursor, number, shape) if asked.pending is not None else "false"
+    again = asked.doubted is not None and _removes_again(cursor, number, shape)
+    beside = "s.newcomer" if again else "false"
     change = _change_sql(shape, policy, beside)
     join = Join(number, shape, change, snapshot, doubts=doubts, beside=beside)
     join.run(cursor, rows)
@@ -94,42 +95,42 @@ def _count(cursor: Cursor, table: str) -> int:
 def _load_doubts(cursor: Cursor, number: int, asked: Asked) -> None:
     """Fill doubts_<number>: whose outcome is unknown, and who was rejected and with which command.
 
-    Where a removal was rejected (`stayed`), the person may since have come and gone by another
-    identifier. `refused` is the fingerprint of an update that was rejected.
+    A `newcomer` was said while a removal might still act. Where a removal was rejected (`stayed`),
+    the person may since have come and gone by another identifier. `refused` is the fingerprint of
+    an update that was rejected.
     """
     cursor.execute(
         f"CREATE TABLE doubts_{number} (keyspace BIGINT, identifier VARCHAR, "
-        "pending BOOLEAN, stayed BOOLEAN, refused BIGINT)"
+        "pending BOOLEAN, newcomer BOOLEAN, stayed BOOLEAN, refused BIGINT)"
     )
-    if asked.pending is not None:
-        with asked.pending() as pending, cursor.reading("pending", pending):
+    if asked.doubted is not None:
+        with asked.doubted() as doubted, cursor.reading("doubted", doubted):
             cursor.execute(
-                f"INSERT INTO doubts_{number} "
-                "SELECT keyspace, identifier, true, false, NULL FROM pending"
+                f"INSERT INTO doubts_{number} SELECT keyspace, identifier, is_pending = 1, "
+                "is_pending = 0, false, NULL FROM doubted"
             )
     if asked.rejected is not None:
         with asked.rejected() as rejects:
             _load_rejects(cursor, number, rejects)
         cursor.execute(
-            f"INSERT INTO doubts_{number} SELECT keyspace, identifier, false, "
+            f"INSERT INTO doubts_{number} SELECT keyspace, identifier, false, false, "
             "operation = 'DELETE', CASE operation WHEN 'UPDATE' THEN fingerprint END "
             f"FROM rejects_{number}"
         )
 
 
-def _beside_removals_sql(cursor: Cursor, number: int, shape: Shape) -> str:
-    """True for members `s` beside whom a removal of unknown outcome is said again.
+def _removes_again(cursor: Cursor, number: int, shape: Shape) -> bool:
+    """Whether a removal of unknown outcome is said again: it may take newcomers along.
 
-    The person may meanwhile be a member under another kind of identifier or in another compartment:
-    who is desired there is said once more, after the removal.
+    One that was rejected may be so once more: whom it has taken along the run's end tells.
     """
-    found = cursor.rows(
-        f"SELECT DISTINCT p.keyspace FROM doubts_{number} p ANTI JOIN desired_{number} d "
-        f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier WHERE p.pending"
+    pending = f"FROM doubts_{number} GROUP BY ALL HAVING bool_or(pending) AND NOT bool_or(stayed)"
+    return bool(
+        cursor.rows(
+            f"SELECT 1 FROM (SELECT keyspace, identifier {pending}) p ANTI JOIN desired_{number} d "
+            f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier LIMIT 1"
+        )
     )
-    if not found:
-        return "false"
-    return "true" if len(found) > 1 else f"(s.keyspace <> {int(found[0][0])})"
 
 
 def _change_sql(shape: Shape, policy: Policy, beside: str) -> str:

@@ -69,15 +69,16 @@ Opener = Callable[[], AbstractContextManager["pyarrow.RecordBatchReader"]]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a segment is compared. `pending` are its members of unknown outcome (keyspace,
-    identifier), `rejected` its rejects, where it has some. They are opened when they are read, and
-    closed at once: one that stays open while another is opened would lock an apply out, and be
-    locked out by it. With `spares_invalid` a member whose row is invalid is left as it is.
+    """How a segment is compared. `doubted` are its members of unknown outcome and its newcomers
+    (keyspace, identifier, is_pending), `rejected` its rejects, where it has some. They are opened
+    when they are read, and closed at once: one that stays open while another is opened would lock
+    an apply out, and be locked out by it. With `spares_invalid` a member whose row is invalid is
+    left as it is.
     """
 
     policy: Policy
     on_conflict: str
-    pending: Opener | None = None
+    doubted: Opener | None = None
     rejected: Opener | None = None
     spares_invalid: bool = False
 

@@ -12,7 +12,7 @@ SAMPLE_ROWS = 10_000
 """So many desired members, about, tell where the spans end."""
 MOST_SPANS = 8
 """Desired members are read once for each span."""
-_NO_DOUBTS = "false AS pending, false AS stayed, NULL::BIGINT AS refused"
+_NO_DOUBTS = "false AS pending, false AS newcomer, false AS stayed, NULL::BIGINT AS refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Join:
         if not self.doubts:
             return f"SELECT *, {_NO_DOUBTS} FROM ({members})"
         doubts = (
-            "SELECT keyspace, identifier, bool_or(pending) AS pending, bool_or(stayed) AS stayed, "
+            "SELECT keyspace, identifier, bool_or(pending) AS pending, "
+            "bool_or(newcomer) AS newcomer, bool_or(stayed) AS stayed, "
             f"max(refused) AS refused FROM doubts_{self.number} WHERE {span} "
             "GROUP BY keyspace, identifier"
         )
@@ -100,7 +101,8 @@ class Join:
             "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
             "coalesce(m.identifier, p.identifier) AS identifier, m.fingerprint, "
             "coalesce(m.expires_at, 0) AS expires_at, coalesce(p.pending, false) AS pending, "
-            "coalesce(p.stayed, false) AS stayed, p.refused "
+            "coalesce(p.newcomer, false) AS newcomer, coalesce(p.stayed, false) AS stayed, "
+            "p.refused "
             f"FROM ({members}) m FULL JOIN ({doubts}) p "
             "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
         )

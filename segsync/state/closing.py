@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from segsync.model import LONGEST_PAUSE_MS
 from segsync.state.database import Database
-from segsync.state.late_removals import doubt_members_beside, keyspaces_of_late_removals
+from segsync.state.late_removals import (
+    doubt_newcomers,
+    note_newcomers,
+    segments_of_late_removals,
+)
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
 from segsync.state.watching import watch
@@ -85,14 +89,15 @@ def close_run(database: Database, closing: Closing) -> Outcome:
     if closing.rejected is not None:
         database.ingest("rejected_lines", closing.rejected)
     with database.transaction():
-        removed_late = keyspaces_of_late_removals(database, closing.parts)
+        removed_late = segments_of_late_removals(database, closing.parts)
         _store_rejects(database, closing.closed_at_ms)
         given_up = Counter[int]()
         for part in _merged(closing.parts):
             given_up.update(_settle_part(database, part))
         watch(database, closing.serial, closing.parts)
         _forget(database, after=max((part.last for part in closing.parts), default=0))
-        doubted = doubt_members_beside(database, removed_late, closing.parts)
+        doubted = doubt_newcomers(database, removed_late, closing.parts)
+        note_newcomers(database)
         outcome = _count(database, closing.parts, given_up, doubted)
         _update_segments(database, closing, outcome)
         _end(database, closing, outcome)
@@ -294,7 +299,7 @@ def _with_changes(database: Database) -> tuple[int, ...]:
 def _drop(database: Database, segment: int, *, keep: bool) -> None:
     """Take a removed segment out of the state, unless members are still to be deleted."""
     keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-    tables = ("members", "pending", "watched", "rejects")
+    tables = ("members", "pending", "watched", "rejects", "newcomers")
     if keep:
         for table in tables:
             database.execute(f"DELETE FROM {table} WHERE keyspace IN {keyspaces}")

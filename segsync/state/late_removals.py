@@ -1,7 +1,9 @@
-"""Removals that were rejected once and were let through now: whom they may have taken along.
+"""Removals that act later than they were first said: whom they may have taken along.
 
-The platform keeps members per person. While the removal of one identifier was deferred, the person
-may have become a member under another; what is accepted now removes the person.
+The platform keeps members per person. While the removal of one identifier was refused, or an upload
+was given up that may still be executed, the person may have become a member by another identifier.
+A removal that is accepted, or said again, after that removes the person. So whoever is said in the
+meantime is noted as a newcomer, and said once more when such a removal has acted.
 """
 
 from __future__ import annotations
@@ -11,36 +13,30 @@ from collections.abc import Iterable
 from segsync.state.database import Database
 from segsync.state.records import PartRecord, PartStatus
 
-Keyspace = tuple[int, int]
-"""A keyspace's number and its segment's."""
 
-
-def keyspaces_of_late_removals(
-    database: Database, parts: Iterable[PartRecord]
-) -> tuple[Keyspace, ...]:
+def segments_of_late_removals(database: Database, parts: Iterable[PartRecord]) -> tuple[int, ...]:
     """Where the parts removed, or may have removed, members whose removal was rejected before."""
     if not database.rows("SELECT 1 FROM rejects WHERE operation = 'DELETE' LIMIT 1"):
         return ()
-    found: set[Keyspace] = set()
+    found: set[int] = set()
     for part in parts:
         if part.status is not PartStatus.UNSENT:
-            found.update(
-                database.rows(
-                    "SELECT DISTINCT k.id, k.segment FROM changes c JOIN keyspaces k "
-                    "ON k.id = c.keyspace JOIN rejects r ON r.keyspace = c.keyspace "
-                    "AND r.identifier = c.identifier WHERE c.line BETWEEN ? AND ? "
-                    "AND c.change = 'remove' AND r.operation = 'DELETE' "
-                    "AND c.line NOT IN (SELECT line FROM rejected_lines)",
-                    (part.first, part.last),
-                )
+            rows = database.rows(
+                "SELECT DISTINCT k.segment FROM changes c JOIN keyspaces k "
+                "ON k.id = c.keyspace JOIN rejects r ON r.keyspace = c.keyspace "
+                "AND r.identifier = c.identifier WHERE c.line BETWEEN ? AND ? "
+                "AND c.change = 'remove' AND r.operation = 'DELETE' "
+                "AND c.line NOT IN (SELECT line FROM rejected_lines)",
+                (part.first, part.last),
             )
+            found.update(int(row[0]) for row in rows)
     return tuple(sorted(found))
 
 
-def doubt_members_beside(
-    database: Database, removed: Iterable[Keyspace], parts: Iterable[PartRecord]
+def doubt_newcomers(
+    database: Database, segments: Iterable[int], parts: Iterable[PartRecord]
 ) -> dict[int, int]:
-    """Make the members under other identifiers pending; returns how many, by segment.
+    """Make the newcomers of these segments pending; returns how many, by segment.
 
     What was confirmed in a later step was said after the removals, and is beyond doubt.
     """
@@ -50,19 +46,51 @@ def doubt_members_beside(
         if part.step > 1 and part.status is PartStatus.CONFIRMED
     )
     doubted: dict[int, int] = {}
-    for keyspace, segment in removed:
+    for segment in segments:
         before = _pending_in(database, segment)
         database.execute(
             "INSERT INTO pending SELECT m.keyspace, m.identifier, 'UPDATE', m.fingerprint, 0 "
-            "FROM members m WHERE m.keyspace IN (SELECT id FROM keyspaces WHERE segment = "
-            f"{segment} AND id <> {keyspace}) AND (m.keyspace, m.identifier) NOT IN "
+            "FROM newcomers n JOIN members m ON m.keyspace = n.keyspace "
+            "AND m.identifier = n.identifier WHERE n.keyspace IN "
+            f"(SELECT id FROM keyspaces WHERE segment = {segment}) "
+            "AND (n.keyspace, n.identifier) NOT IN "
             f"(SELECT c.keyspace, c.identifier FROM changes c WHERE ({later or 'false'}) "
             "AND c.line NOT IN (SELECT line FROM rejected_lines)) "
             "ON CONFLICT (keyspace, identifier) DO NOTHING"
         )
-        added = _pending_in(database, segment) - before
-        doubted[segment] = doubted.get(segment, 0) + added
-    return {segment: count for segment, count in doubted.items() if count}
+        if added := _pending_in(database, segment) - before:
+            doubted[segment] = added
+    return doubted
+
+
+def note_newcomers(database: Database) -> None:
+    """Keep whom the run has said where a removal may act later, and forget them where none may."""
+    database.execute(
+        "INSERT INTO newcomers SELECT c.keyspace, c.identifier FROM changes c "
+        "WHERE c.change IN ('add', 'update') AND c.keyspace IN "
+        f"(SELECT id FROM keyspaces WHERE segment IN ({_segments(_MAY_ACT_LATER)})) "
+        "ON CONFLICT DO NOTHING"
+    )
+    forget_newcomers(database)
+
+
+def forget_newcomers(database: Database) -> None:
+    """Forget the newcomers of segments where no removal may act later, or be said again."""
+    if database.rows("SELECT 1 FROM newcomers LIMIT 1"):
+        open_ends = f"{_MAY_ACT_LATER} UNION SELECT keyspace FROM pending"
+        database.execute(
+            "DELETE FROM newcomers WHERE keyspace IN "
+            f"(SELECT id FROM keyspaces WHERE segment NOT IN ({_segments(open_ends)}))"
+        )
+
+
+_MAY_ACT_LATER = (
+    "SELECT keyspace FROM rejects WHERE operation = 'DELETE' UNION SELECT keyspace FROM watched"
+)
+
+
+def _segments(keyspaces: str) -> str:
+    return f"SELECT segment FROM keyspaces WHERE id IN ({keyspaces})"
 
 
 def _pending_in(database: Database, segment: int) -> int:

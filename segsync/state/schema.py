@@ -59,6 +59,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run INTEGER NOT NULL,
             PRIMARY KEY (keyspace, identifier, run)
         ) WITHOUT ROWID""",
+        """CREATE TABLE newcomers (
+            keyspace INTEGER NOT NULL,
+            identifier TEXT NOT NULL,
+            PRIMARY KEY (keyspace, identifier)
+        ) WITHOUT ROWID""",
         """CREATE TABLE rejects (
             keyspace INTEGER NOT NULL,
             identifier TEXT NOT NULL,

@@ -1,7 +1,8 @@
 """Checksums of the tables that have no digest: what a flipped bit has changed is not believed.
 
 The members have their digests, which the engine checks as it reads them. `records` covers what says
-whose members these are and what is under way; `backlog` what is pending, watched, or was rejected.
+whose members these are and what is under way; `backlog` what is pending, watched, was rejected, or
+came meanwhile.
 The changes of a run have one of their own, made as they are staged.
 """
 
@@ -30,6 +31,7 @@ _RECORDS = {
 _BACKLOG = {
     "pending": "keyspace identifier operation fingerprint failures",
     "watched": "keyspace identifier run",
+    "newcomers": "keyspace identifier",
     "rejects": (
         "keyspace identifier operation fingerprint reason attempts first_at last_at next_attempt_at"
     ),
@@ -97,7 +99,8 @@ class RowsHash:
 
 def _hash_table(database: Database, table: str, columns: str) -> bytes:
     hashed = RowsHash()
-    sql = f"SELECT {', '.join(columns.split())} FROM {table} ORDER BY 1, 2, 3"
+    listed = ", ".join(columns.split())
+    sql = f"SELECT {listed} FROM {table} ORDER BY {listed}"
     with database.stream(sql) as batches:
         for batch in batches:
             hashed.add(batch)

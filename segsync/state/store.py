@@ -219,14 +219,21 @@ class State:
         return {int(segment): int(keyspace) for segment, keyspace in rows}
 
     @contextmanager
-    def pending(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
-        """The members of a segment whose outcome is unknown: keyspace, identifier."""
+    def doubted(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
+        """A segment's members of unknown outcome: keyspace, identifier, is_pending.
+
+        And with an is_pending of 0 its newcomers: a removal that is said again may take them along.
+        """
+        segments = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
         with (
             self._reading() as reader,
             reader.stream(
-                "SELECT p.keyspace, p.identifier FROM (SELECT keyspace, identifier FROM pending "
-                f"UNION {_OPEN_CHANGES}) p "
-                f"WHERE p.keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+                "SELECT p.keyspace, p.identifier, 1 AS is_pending FROM "
+                f"(SELECT keyspace, identifier FROM pending UNION {_OPEN_CHANGES}) p "
+                f"WHERE p.keyspace IN {segments} UNION ALL "
+                "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
+                "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
+                f"WHERE n.keyspace IN {segments}"
             ) as rows,
         ):
             yield rows

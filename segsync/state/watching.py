@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from segsync.state.database import Database
 from segsync.state.journal import read_runs
+from segsync.state.late_removals import forget_newcomers
 from segsync.state.records import PartRecord, Run
 from segsync.state.seal import write_seals
 
@@ -51,4 +52,5 @@ def end_watch(database: Database, run: Run) -> None:
     """Nothing of this run can come any more."""
     with database.transaction():
         database.execute("DELETE FROM watched WHERE run = ?", (run.serial,))
+        forget_newcomers(database)
         write_seals(database, backlog=True)

@@ -99,7 +99,7 @@ class LentCursor:
         # DuckDB finds what a statement reads by that name among the variables here.
         query_result = self._streams.get("query_result")  # noqa: F841
         members = self._streams.get("members")  # noqa: F841
-        pending = self._streams.get("pending")  # noqa: F841
+        doubted = self._streams.get("doubted")  # noqa: F841
         rejects = self._streams.get("rejects")  # noqa: F841
         changes = self._streams.get("changes")  # noqa: F841
         return self._cursor.execute(self._parsed[sql], values or None)

@@ -95,6 +95,7 @@ class Bench:
         of: Segment | None = None,
         snapshot: Snapshot | None = None,
         pending: Iterable[str] = (),
+        newcomers: Iterable[str] = (),
         rejects: Sequence[tuple[str, str, int, int]] = (),
         under: Policy | None = None,
         doubted_in: int | None = None,
@@ -104,8 +105,8 @@ class Bench:
         """The difference between rows (by column) and a snapshot; see `changes`.
 
         `rejects` are identifier, operation, fingerprint and the time of the next attempt; they and
-        `pending` are in the keyspace `doubted_in`, if not in the first. `beside` are members that
-        are confirmed in another keyspace.
+        `pending` are in the keyspace `doubted_in`, if not in the first, where the `newcomers` are.
+        `beside` are members that are confirmed in another keyspace.
         """
         chosen = of or segment()
         number = len(self.segments) + 1
@@ -113,6 +114,8 @@ class Bench:
         under = under or policy(expiration_minutes=chosen.expiration_minutes)
         first = self.keyspace(number, compartment=chosen.compartment_id)
         doubted = doubted_in or first
+        doubts = [(doubted, name, 1) for name in pending]
+        doubts += [(first, name, 0) for name in newcomers]
         loaded = self.engine.load_desired(
             number,
             chosen,
@@ -123,7 +126,7 @@ class Bench:
         asked = Asked(
             under,
             chosen.on_conflict,
-            (lambda: nullcontext(pending_stream(pending, doubted))) if pending else None,
+            (lambda: nullcontext(doubted_stream(doubts))) if doubts else None,
             (lambda: nullcontext(reject_stream(rejects, doubted))) if rejects else None,
             spares_invalid,
         )
@@ -226,11 +229,10 @@ def snapshot_stream(places: Iterable[tuple[int, Snapshot]]) -> pa.RecordBatchRea
     return pa.table(dict(zip(schema.names, columns, strict=True)), schema).to_reader()
 
 
-def pending_stream(pending: Iterable[str], keyspace: int) -> pa.RecordBatchReader:
-    """What the state gives: members of unknown outcome."""
-    rows = [{"keyspace": keyspace, "identifier": name} for name in pending]
-    schema = pa.schema([("keyspace", pa.int64()), ("identifier", pa.utf8())])
-    return pa.Table.from_pylist(rows, schema=schema).to_reader()
+def doubted_stream(rows: Sequence[tuple[int, str, int]]) -> pa.RecordBatchReader:
+    """What the state gives: members of unknown outcome, and newcomers."""
+    names = ("keyspace", "identifier", "is_pending")
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows]).to_reader()
 
 
 def reject_stream(
