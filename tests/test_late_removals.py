@@ -14,10 +14,10 @@ from tests.support.world import Row, World, assert_sound
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """The accounts u1, u2 and u3 are members; h0's removal was refused, and is accepted now."""
+    """The accounts u1, u2 and u3 came while h0's removal was refused, which is accepted now."""
     with World(tmp_path) as made:
         columns = ("email_hash", "user_account_id", "total")
-        rows = [("h0", None, 1), *accounts()]
+        rows = [("h0", None, 1), (None, "old", 1)]
         made.define("vip", *columns, rows=rows, guard={"max_removed": "100%"})
         made.apply()
         made.emulator.reject([made.emulator.email("h0")], operations=("DELETE",))
@@ -29,8 +29,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def accounts(**totals: int) -> list[Row]:
-    """The members and their data bags: 1 where nothing is said."""
-    return [(None, name, total) for name, total in ({"u1": 1, "u2": 1, "u3": 1} | totals).items()]
+    """The members and their data bags: 1 where nothing is said. `old` was there before."""
+    everybody = {"old": 1, "u1": 1, "u2": 1, "u3": 1} | totals
+    return [(None, name, total) for name, total in everybody.items()]
 
 
 def in_doubt(report: Report) -> Mapping[str, int]:

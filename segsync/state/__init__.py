@@ -5,6 +5,7 @@ from segsync.state.file import create, drafts_of, is_there
 from segsync.state.journal import Journal
 from segsync.state.lock import apply_at_work, hold
 from segsync.state.opening import empty_state, open_state
+from segsync.state.reading import StateMoved
 from segsync.state.records import (
     Identity,
     Keyspace,
@@ -15,7 +16,7 @@ from segsync.state.records import (
     RunStatus,
     StateSegment,
 )
-from segsync.state.store import State, StateMoved
+from segsync.state.store import State
 
 __all__ = [
     "Closing",

@@ -64,14 +64,16 @@ def doubt_newcomers(
 
 
 def note_newcomers(database: Database) -> None:
-    """Keep whom the run has said where a removal may act later, and forget them where none may."""
+    """Keep whom the run has said where a removal may act later.
+
+    What is watched of the run itself is said once more as a whole: see watching.py.
+    """
     database.execute(
         "INSERT INTO newcomers SELECT c.keyspace, c.identifier FROM changes c "
         "WHERE c.change IN ('add', 'update') AND c.keyspace IN "
         f"(SELECT id FROM keyspaces WHERE segment IN ({_segments(_MAY_ACT_LATER)})) "
         "ON CONFLICT DO NOTHING"
     )
-    forget_newcomers(database)
 
 
 def forget_newcomers(database: Database) -> None:

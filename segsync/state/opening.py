@@ -9,9 +9,10 @@ from pathlib import Path
 
 from segsync.state import file
 from segsync.state.database import Database, damaged
+from segsync.state.reading import read_identity
 from segsync.state.records import Identity
 from segsync.state.seal import check_seals
-from segsync.state.store import State, read_identity
+from segsync.state.store import State
 
 SMALL_TABLES = (
     "identity",
@@ -21,6 +22,7 @@ SMALL_TABLES = (
     "parts",
     "pending",
     "watched",
+    "newcomers",
     "rejects",
 )
 

@@ -1,278 +1,27 @@
-"""The state: what the platform last confirmed, and the run whose outcome is not known yet."""
+"""What is written into the state: the journal of a run, its outcome, and little else."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segsync import members
-from segsync.errors import StateDamaged, StateError, StateForeign
-from segsync.model import Address, IdentifierKind
 from segsync.state.closing import Closing, Outcome, close_run
-from segsync.state.database import Database, damaged
-from segsync.state.hiding import hide_known, hide_sent
-from segsync.state.journal import Journal, read_runs, write_journal
-from segsync.state.records import (
-    Identity,
-    Keyspace,
-    PartStatus,
-    Reject,
-    Run,
-    StateSegment,
-)
-from segsync.state.seal import check_changes, stage_changes, write_seals
-from segsync.state.watching import end_watch, say_again, watched_runs
+from segsync.state.journal import Journal, write_journal
+from segsync.state.reading import StateReader, moment_of, read_identity
+from segsync.state.records import PartStatus, Run
+from segsync.state.seal import stage_changes, write_seals
+from segsync.state.watching import end_watch, say_again
 
 if TYPE_CHECKING:
     import pyarrow
 
-SIGNS_OF_DAMAGE = (
-    "malformed", "not a database", "mismatch", "Conversion Error", "unicode", "utf-8",
-)  # fmt: skip
-"""In what the engine says of a stream of members; it may be the first to look at the values."""
 
+class State(StateReader):
+    """What the platform last confirmed, and the run whose outcome is not known yet: one file.
 
-class StateMoved(StateError):
-    """Another process committed while the state was being read: read it again."""
-
-
-class State:
-    """One state file. Every public method that writes is one transaction."""
-
-    def __init__(self, database: Database, identity: Identity, *, read_only: bool) -> None:
-        self._database = database
-        self.read_only = read_only
-        self.path = database.path
-        self.identity = identity
-        self._moment = _moment(database)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def check_belongs(self, datamart_id: str, api_origin: str) -> None:
-        """Raise StateForeign unless this state describes that datamart at that API."""
-        mine = (self.identity.datamart_id, self.identity.api_origin)
-        if mine != (datamart_id, api_origin):
-            raise StateForeign(
-                f"the state {self.path} belongs to datamart {mine[0]} at {mine[1]}, "
-                f"the spec to datamart {datamart_id} at {api_origin}",
-                hint="a state describes one datamart at one API: name another file, such as "
-                "`state: .segsync/other.db`, or move this one away",
-            )
-
-    def check_whole(self) -> None:
-        """Let SQLite check the structure of the whole file. Raises StateDamaged.
-
-        Opening has looked at the small tables, and members that are read are checked by their
-        digests: this is for what nobody has read.
-        """
-        reader = Database(self.path, read_only=True)
-        try:
-            found = [row[0] for row in reader.rows("PRAGMA quick_check(1)")]
-        finally:
-            reader.close()
-        if found != ["ok"]:
-            raise damaged(self.path, str(found[0]))
-
-    def damage(self, reason: str) -> StateDamaged:
-        """The error to raise where this state's content is not what was written."""
-        return damaged(self.path, reason)
-
-    def raise_if_damage(self, text: str) -> None:
-        """Raise StateDamaged if an error's text, from a stream of this state, speaks of damage."""
-        if any(sign in text for sign in SIGNS_OF_DAMAGE):
-            raise self.damage("its members cannot be read")
-
-    def segments(self) -> tuple[StateSegment, ...]:
-        """Every segment that has, or may have, members, by number."""
-        rows = self._database.rows(
-            "SELECT id, field, value, name, digest, reasserted_at, coalesce(last_run, 0) "
-            "FROM segments ORDER BY id"
-        )
-        return tuple(
-            StateSegment(number, Address(field, value), name, digest, reasserted, last or None)
-            for number, field, value, name, digest, reasserted, last in rows
-        )
-
-    def keyspaces(self) -> tuple[Keyspace, ...]:
-        """Every keyspace, by number."""
-        rows = self._database.rows(
-            "SELECT id, segment, kind, coalesce(compartment_id, ''), compartment_id IS NULL "
-            "FROM keyspaces ORDER BY id"
-        )
-        return tuple(
-            Keyspace(number, segment, IdentifierKind(kind), None if absent else compartment)
-            for number, segment, kind, compartment, absent in rows
-        )
-
-    def member_counts(self) -> dict[int, int]:
-        """Confirmed members by segment number, lapsed ones included."""
-        rows = self._database.rows(
-            "SELECT k.segment, sum((SELECT count(*) FROM members m WHERE m.keyspace = k.id)) "
-            "FROM keyspaces k GROUP BY k.segment"
-        )
-        return {int(segment): int(count) for segment, count in rows}
-
-    def lapsing(self, from_ms: int, until_ms: int) -> dict[int, int]:
-        """Members by segment number whose expiry lies in [from_ms, until_ms)."""
-        rows = self._database.rows(
-            "SELECT k.segment, count(*) FROM members m JOIN keyspaces k ON k.id = m.keyspace "
-            "WHERE m.expires_at >= ? AND m.expires_at < ? AND m.expires_at <> 0 GROUP BY k.segment",
-            (from_ms, until_ms),
-        )
-        return {int(segment): int(count) for segment, count in rows}
-
-    def pending_counts(self) -> dict[int, int]:
-        """Members of unknown outcome by segment number, those of an open run included."""
-        rows = self._database.rows(
-            "SELECT k.segment, count(*) FROM (SELECT keyspace, identifier FROM pending "
-            f"UNION {_OPEN_CHANGES}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
-        )
-        return {int(segment): int(count) for segment, count in rows}
-
-    def rejects(self, limit: int) -> list[Reject]:
-        """The rejects that are still to be accepted, oldest first."""
-        rows = self._database.rows(
-            "SELECT s.name, k.kind, coalesce(k.compartment_id, ''), r.identifier, r.operation, "
-            "r.reason, r.attempts, r.first_at, r.next_attempt_at FROM rejects r "
-            "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
-            "ORDER BY r.first_at, s.name, r.identifier LIMIT ?",
-            (limit,),
-        )
-        return [
-            Reject(
-                name, IdentifierKind(kind), compartment or None, identifier, operation,
-                self._hidden(reason), *rest,
-            )
-            for name, kind, compartment, identifier, operation, reason, *rest in rows
-        ]  # fmt: skip
-
-    def reject_counts(self) -> dict[int, int]:
-        """Rejects by segment number."""
-        rows = self._database.rows(
-            "SELECT k.segment, count(*) FROM rejects r JOIN keyspaces k ON k.id = r.keyspace "
-            "GROUP BY k.segment"
-        )
-        return {int(segment): int(count) for segment, count in rows}
-
-    def reject_reasons(self) -> list[tuple[str, str, int]]:
-        """Segment name, reason and number of the rejects: the hundred most frequent ones."""
-        counts = Counter[tuple[str, str]]()
-        for name, reason, count in self._database.rows(
-            "SELECT s.name, r.reason, count(*) AS n FROM rejects r "
-            "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
-            "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
-        ):
-            counts[str(name), self._hidden(str(reason))] += int(count)
-        return [(name, reason, count) for (name, reason), count in counts.most_common()]
-
-    def _hidden(self, reason: str) -> str:
-        """What the platform says of a member must not name others."""
-        return hide_known(self._database, members.hide_members(reason))
-
-    def longest_run_ms(self) -> int:
-        """The longest time from submission to the end of any run: how late a line may act."""
-        sql = "SELECT coalesce(max(closed_at - submitted_at), 0) FROM runs WHERE closed_at > 0"
-        return int(self._database.rows(sql)[0][0])
-
-    def open_run(self) -> Run | None:
-        """The run whose outcome is not decided yet."""
-        found = read_runs(self._database, "WHERE status = 'open'")
-        return found[0] if found else None
-
-    def last_runs(self, limit: int) -> list[Run]:
-        """The newest runs first."""
-        return read_runs(self._database, f"ORDER BY serial DESC LIMIT {int(limit)}")
-
-    @contextmanager
-    def members(
-        self, segment: int, only: int | None = None, behind: tuple[int, str] | None = None
-    ) -> Iterator[pyarrow.RecordBatchReader]:
-        """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
-
-        Without the keyspace, which costs time to read, where `only` says that there is no other.
-        In the order of keyspace and identifier; those behind a key, where one is given.
-        """
-        columns = "identifier, fingerprint, expires_at"
-        values: tuple[str | int, ...] = ()
-        if only:
-            sql = f"SELECT {columns} FROM members WHERE keyspace = {int(only)}"
-            rest, values = " AND identifier > ?", behind[1:] if behind else ()
-        else:
-            sql = (
-                f"SELECT keyspace, {columns} FROM members WHERE keyspace IN "
-                f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-            )
-            rest, values = " AND (keyspace, identifier) > (?, ?)", behind or ()
-        sql += f"{rest if behind else ''} ORDER BY keyspace, identifier"
-        with self._reading() as reader, reader.stream(sql, values) as rows:
-            yield rows
-
-    def only_keyspaces(self) -> dict[int, int]:
-        """By segment number, the keyspace of those segments that have one and no other."""
-        rows = self._database.rows(
-            "SELECT segment, max(id) FROM keyspaces GROUP BY segment HAVING count(*) = 1"
-        )
-        return {int(segment): int(keyspace) for segment, keyspace in rows}
-
-    @contextmanager
-    def doubted(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
-        """A segment's members of unknown outcome: keyspace, identifier, is_pending.
-
-        And with an is_pending of 0 its newcomers: a removal that is said again may take them along.
-        """
-        segments = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-        with (
-            self._reading() as reader,
-            reader.stream(
-                "SELECT p.keyspace, p.identifier, 1 AS is_pending FROM "
-                f"(SELECT keyspace, identifier FROM pending UNION {_OPEN_CHANGES}) p "
-                f"WHERE p.keyspace IN {segments} UNION ALL "
-                "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
-                "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
-                f"WHERE n.keyspace IN {segments}"
-            ) as rows,
-        ):
-            yield rows
-
-    @contextmanager
-    def segment_rejects(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
-        """A segment's rejects: keyspace, identifier, operation, fingerprint, next_attempt_at."""
-        with (
-            self._reading() as reader,
-            reader.stream(
-                "SELECT keyspace, identifier, operation, fingerprint, next_attempt_at FROM rejects "
-                f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-            ) as rows,
-        ):
-            yield rows
-
-    @contextmanager
-    def changes(self) -> Iterator[pyarrow.RecordBatchReader]:
-        """The commands of the open run: line, keyspace, identifier, change."""
-        with (
-            self._reading() as reader,
-            reader.stream(
-                "SELECT line, keyspace, identifier, change FROM changes WHERE change <> 'forget' "
-                "ORDER BY line"
-            ) as rows,
-        ):
-            yield rows
-
-    @contextmanager
-    def _reading(self) -> Iterator[Database]:
-        """A connection of its own, so that segments are read in parallel, at the same serial."""
-        reader = Database(self.path, read_only=True)
-        try:
-            reader.execute("BEGIN")
-            if _moment(reader) != self._moment:
-                raise StateMoved("another apply finished in the meantime", hint="run it again")
-            yield reader
-        finally:
-            reader.close()
+    Every public method that writes is one transaction.
+    """
 
     def stage_changes(self, changes: pyarrow.RecordBatchReader) -> str:
         """Write the changes of a run that is about to begin; without the run they mean nothing.
@@ -281,10 +30,6 @@ class State:
         checksum.
         """
         return stage_changes(self._database, changes)
-
-    def check_changes(self, run: Run) -> None:
-        """Raise StateDamaged unless the open run's changes are those that were staged."""
-        check_changes(self._database, run.changes_seal)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -296,7 +41,7 @@ class State:
         """Make a run and its staged changes durable. Then, and only then, bytes may be sent."""
         with self._writing():
             write_journal(self._database, journal)
-        self._moment = _moment(self._database)
+        self._moment = moment_of(self._database)
 
     def note_import(self, serial: int, import_id: str) -> None:
         """Remember the run's document import; nothing is uploaded before."""
@@ -325,33 +70,12 @@ class State:
                 "UPDATE parts SET is_watched = 1 WHERE run = ? AND number >= ?", (serial, number)
             )
 
-    def import_ids(self) -> dict[int, str | None]:
-        """The document imports of all runs, by their serial."""
-        rows = self._database.rows("SELECT serial, coalesce(import_id, '') FROM runs")
-        return {int(serial): import_id or None for serial, import_id in rows}
-
     def close_run(self, closing: Closing) -> Outcome:
         """Carry a run's outcome into the snapshot, and end the run, in one transaction."""
         outcome = close_run(self._database, closing)
-        self._moment = _moment(self._database)
+        self._moment = moment_of(self._database)
         self.identity = read_identity(self._database)
         return outcome
-
-    def hide_members(self, text: str) -> str:
-        """A text of the platform's, without the members of the open run that it names."""
-        return hide_sent(self._database, text)
-
-    def watched_segments(self) -> frozenset[int]:
-        """Numbers of the segments of which an upload that was given up may still be executed."""
-        rows = self._database.rows(
-            "SELECT DISTINCT segment FROM keyspaces "
-            "WHERE id IN (SELECT DISTINCT keyspace FROM watched)"
-        )
-        return frozenset(int(row[0]) for row in rows)
-
-    def watched_runs(self) -> list[Run]:
-        """Closed runs of which an execution may still show up."""
-        return watched_runs(self._database)
 
     def say_again(self, run: Run, executions: int) -> int:
         """Make what is watched of a run pending, as it has so many executions now."""
@@ -376,27 +100,3 @@ class State:
                 )
             self._database.execute("UPDATE identity SET digest_probe = ?", (probe,))
         self.identity = read_identity(self._database)
-
-
-_OPEN_CHANGES = (
-    "SELECT keyspace, identifier FROM changes WHERE change <> 'forget' "
-    "AND EXISTS (SELECT 1 FROM runs WHERE status = 'open')"
-)
-
-
-def _moment(database: Database) -> tuple[Any, ...]:
-    """What changes whenever a run begins or ends."""
-    return database.rows(
-        "SELECT serial, (SELECT coalesce(max(serial), 0) FROM runs) FROM identity"
-    )[0]
-
-
-def read_identity(database: Database) -> Identity:
-    """Whose state it is. Raises StateDamaged."""
-    try:
-        rows: list[tuple[Any, ...]] = database.rows(
-            "SELECT lineage, serial, datamart_id, api_origin, digest_probe FROM identity"
-        )
-        return Identity(*rows[0])
-    except (IndexError, TypeError, UnicodeDecodeError):
-        raise damaged(database.path, "it has no identity") from None

@@ -28,8 +28,12 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/session.py": (*_COMPARING, "test_snapshot", "test_cli"),
     "segsync/engine/keyspaces.py": _COMPARING,
     "segsync/state/closing.py": (*_CLOSING, "test_expiry", "test_recovery"),
+    "segsync/state/settling.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/late_removals.py": ("test_late_removals", "test_rekeying", "test_rejects"),
     "segsync/state/journal.py": ("test_apply", "test_expiry", "test_recovery", "test_state_file"),
+    "segsync/state/reading.py": (
+        "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+    ),
     "segsync/state/store.py": (
         "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
     ),
