@@ -101,7 +101,9 @@ def compare_removed(
         if plan.keep:
             facts = snapshot.drain()
             _check_digest(around, known, facts)
-            return replace(plan, counts=Counts(snapshot=facts.live))
+            return replace(
+                plan, counts=Counts(snapshot=facts.live), waiting=known.number in around.watched
+            )
         asked = Asked(_policy(around, NEVER, known=known), "error")
         difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(0, {}, 0), difference, facts)

@@ -58,13 +58,13 @@ class SegmentProblem(Enum):
 class SegmentLookup:
     """The answer to a segment's look-up; `problem` is None where it can take members.
 
-    `detail` is a sentence for the user, `technical_name` what the platform calls the segment.
+    `detail` is a sentence for the user, `addresses` are what the platform calls the segment.
     """
 
     address: Address
     problem: SegmentProblem | None
     detail: str
-    technical_name: str | None = None
+    addresses: tuple[Address, ...] = ()
 
 
 class Destination(Protocol):

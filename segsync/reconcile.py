@@ -13,7 +13,7 @@ from segsync.destination import Destination
 from segsync.engine import Engine
 from segsync.errors import PlanFileError, StateStale
 from segsync.lookups import LookUps
-from segsync.model import Address, Clock, Spec
+from segsync.model import Clock, Spec
 from segsync.planning import Planned, Planner, PlanOptions, open_engine
 from segsync.progress import Progress
 from segsync.recovery import look_for_late_executions, recover
@@ -106,7 +106,7 @@ def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) ->
     look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
-        look_ups = LookUps(applying.destination, applying.progress, _addresses(spec, state))
+        look_ups = _look_ups(spec, state, applying)
         planned = Planner(
             spec=spec,
             state=state,
@@ -136,16 +136,20 @@ def apply_saved(
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
         planned = planfile.load(path, spec, state, engine, applying.clock.now_ms())
-        look_ups = LookUps(applying.destination, applying.progress, _addresses(spec, state))
+        look_ups = _look_ups(spec, state, applying)
         for segment in planned.plan.segments:
             if problem := look_ups.problem_of(segment):
                 raise PlanFileError(f"the plan {path} cannot be applied: {segment.name}: {problem}")
         return carry_out(planned, state, applying, None)
 
 
-def _addresses(spec: Spec, state: State) -> list[Address]:
-    known = [segment.address for segment in state.segments()]
-    return [*known, *(segment.address for segment in spec.segments)]
+def _look_ups(spec: Spec, state: State, applying: Applying) -> LookUps:
+    return LookUps(
+        applying.destination,
+        applying.progress,
+        stored=(segment.address for segment in state.segments()),
+        defined=(segment.address for segment in spec.segments),
+    )
 
 
 def carry_out(

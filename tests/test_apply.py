@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from segsync.emulator import ExecutionScript
 from segsync.model import DAY_MS
 from segsync.plan import Plan, SegmentStatus
 from segsync.report import Exit
-from tests.support.world import START_MS, World, assert_sound
+from tests.support.world import START_MS, Row, World, assert_sound
 
 
 @pytest.fixture
@@ -608,11 +609,100 @@ def test_one_segment_known_by_id_and_by_name_is_refused(world: World) -> None:
     [twin] = [segment for segment in report.plan.segments if segment.name == "twin"]
     assert twin.status is SegmentStatus.ERROR
     assert twin.error is not None
-    assert "technical name vip" in twin.error
+    assert "segment_technical_name=vip" in twin.error
     assert report.exit is Exit.ERROR
     assert len(world.uploads) == uploads
     world.drop("twin")
     assert world.apply().exit is Exit.DONE
+
+
+INVALID_ROWS: dict[str, tuple[tuple[str, ...], Row, Row]] = {
+    "infinite": (("user_account_id", "total"), ("x", 1), ("x", math.inf)),
+    "no time": (("user_account_id", "expiration_ts"), ("x", 0), ("x", "soon")),
+    "seconds": (("user_account_id", "expiration_ts"), ("x", 0), ("x", 1_900_000_000)),
+    "two": (("user_account_id", "email_hash"), (None, "x"), ("other", "x")),
+    "two, account": (("user_account_id", "email_hash"), ("x", None), ("x", "other")),
+}
+
+
+@pytest.mark.parametrize("fault", INVALID_ROWS)
+def test_a_member_whose_row_is_invalid_stays_as_it_is(world: World, fault: str) -> None:
+    columns, good, bad = INVALID_ROWS[fault]
+    world.define("vip", *columns, rows=[good], invalid_rows="skip", guard={"allow_empty": True})
+    world.apply()
+    world.fill("vip", [bad])
+    report = world.apply()
+    assert report.plan is not None
+    assert report.plan.segments[0].counts.spared == 1
+    assert [i.value for i in world.emulator.members("vip")] == ["x"]
+
+
+def test_a_column_that_is_no_compartment_is_an_error_of_its_segment(world: World) -> None:
+    rows = [(f"u{n}", f"c{n}") for n in range(1001)]
+    world.define("vip", "user_account_id", "compartment_id", rows=rows)
+    world.define("other", rows=["x"])
+    report = world.apply()
+    assert report.plan is not None
+    errors = {segment.name: segment.error for segment in report.plan.segments}
+    assert errors["other"] is None
+    assert "more than 1,000 different values of compartment_id" in (errors["vip"] or "")
+    assert world.members("other")
+    world.fill("vip", rows[:1000])
+    assert world.apply().exit is Exit.DONE
+
+
+def test_a_segment_that_is_known_by_its_id_takes_nothing_by_its_name(world: World) -> None:
+    """Else the removals of one would take the members of the other, whose plan is empty."""
+    by_id = world.emulator.add_segment("vip").id
+    world.define("mine", rows=["x", "y"], segment_id=by_id)
+    world.apply()
+    world.define("vip", rows=["x", "z"])
+    report = world.apply()
+    assert report.plan is not None
+    [vip] = [segment for segment in report.plan.segments if segment.name == "vip"]
+    assert f"segment_id={by_id}" in (vip.error or "")
+    world.accounts("mine", "x", "w")
+    world.apply(allowed=("mine",))
+    assert {i.value for i in world.emulator.members("vip")} == {"x", "w"}
+
+
+def test_of_two_new_segments_that_are_one_none_is_sent(world: World) -> None:
+    by_id = world.emulator.add_segment("vip").id
+    world.define("mine", rows=["x"], segment_id=by_id)
+    world.define("vip", rows=["y"])
+    report = world.apply()
+    assert report.plan is not None
+    assert all("out of the spec" in (item.error or "") for item in report.plan.segments)
+    assert not world.uploads
+
+
+def test_two_stored_segments_that_are_one_can_be_ended_without_losing_members(
+    world: World,
+) -> None:
+    """A token that may not read segments had let both in."""
+    emulator = world.emulator
+    by_id = emulator.add_segment("vip").id
+    emulator.behave(segment_rights=False)
+    world.define("mine", rows=["x", "y"], segment_id=by_id)
+    world.define("vip", rows=["x", "y"])
+    world.define("other", rows=["x"])
+    world.apply()
+    emulator.behave(segment_rights=True)
+    world.accounts("mine", "x", "y", "w")
+    plan = world.apply().plan
+    assert plan is not None
+    [error] = [segment.error for segment in plan.segments if segment.name == "mine"]
+    for found in re.findall(r"`removed: (.*?)`", error or ""):
+        world.removed |= yaml.safe_load(found)
+    mine = world.tables["mine"]
+    world.drop("mine")
+    world.drop("vip")
+    world.settle(applies=1)
+    assert not emulator.members("vip")
+    world.removed.clear()
+    world.tables["mine"] = mine
+    world.settle(applies=1)
+    assert {i.value for i in emulator.members("vip")} == {"x", "y", "w"}
 
 
 def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(

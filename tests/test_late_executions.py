@@ -145,6 +145,27 @@ def test_a_removed_segment_is_kept_in_the_state_while_it_is_watched(world: World
         assert [segment.name for segment in state.segments()] == ["other"]
 
 
+def test_a_segment_that_is_to_be_forgotten_is_not_while_it_is_watched(world: World) -> None:
+    """It may come back before the upload is executed, which would then go unnoticed."""
+    world.define("other", rows=["x"])
+    give_up_an_upload(world)
+    late = [world.emulator.executions[1].id]
+    world.wrap = lambda destination: Blind(destination, late)
+    table = world.tables["vip"]
+    world.drop("vip", "keep")
+    world.apply()
+    assert watched(world) == 1
+    world.removed.clear()
+    world.tables["vip"] = table
+    world.accounts("vip", "u1", "u2")
+    world.apply()
+    world.emulator.run_all()
+    assert names(world) == {"u1", "u2", "u3"}
+    late.clear()
+    world.apply()
+    assert names(world) == {"u1", "u2"}
+
+
 def test_an_upload_that_was_sent_again_and_runs_twice_is_noticed(world: World) -> None:
     """The first attempt seemed lost; it runs when the members have changed again."""
     first_attempt = ["5002"]

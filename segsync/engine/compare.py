@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from segsync.engine.desired import (
     EXPIRED,
     NO_ROW_EXPIRY,
-    TOLD_BY_SOURCE,
+    SEPARATOR_SQL,
     Shape,
     fingerprint_sql,
 )
@@ -254,10 +254,10 @@ def _spare_invalid(cursor: Cursor, number: int) -> int:
 
     A row whose own expiry has passed says that its member goes.
     """
-    named = f"invalid NOT IN ({TOLD_BY_SOURCE}, {EXPIRED})"
+    named = f"unnest(string_split(identifier, {SEPARATOR_SQL}))"
     spared = (
         f"changed_{number} WHERE change = {REMOVE} AND NOT retry AND identifier IN "
-        f"(SELECT identifier FROM invalid_{number} WHERE {named})"
+        f"(SELECT {named} FROM invalid_{number} WHERE invalid <> {EXPIRED})"
     )
     count = _count(cursor, spared)
     if count:

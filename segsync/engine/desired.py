@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from segsync.engine.facts import Rows
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Cursor, column, quoted
+from segsync.errors import SourceError
 from segsync.model import NEVER, IdentifierKind, Segment
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ IDENTIFIER_COLUMNS: Mapping[str, IdentifierKind] = {
 }
 LONGEST_IDENTIFIER = 65_536
 """Bytes."""
+MOST_COMPARTMENTS = 1_000
+"""Of one segment. Each is a case of its own in the statements that write commands."""
 LARGEST_DATA_BAG = 1024 * 1024
 """Bytes. The platform documents no limit, but thousands of them must fit into memory at once."""
 EARLIEST_MS = 100_000_000_000
@@ -32,6 +35,9 @@ EARLIEST_MS = 100_000_000_000
 LATEST_MS = 253_402_300_799_999
 ADDRESS = "[^@\\s]+@[^@\\s]+[.][A-Za-z]{2,}"
 WHITE_SPACE = " \t\n\r\f\v\u00a0"
+
+SEPARATOR_SQL = "chr(0)"
+"""Between what an invalid row has: the reason that its source told, and its identifiers."""
 
 TOLD_BY_SOURCE = 1
 EXPIRED = 2
@@ -155,8 +161,8 @@ class _Loading:
         """The whole statement that reads the stream."""
         invalid = self._invalid_sql()
         parts = [
-            f"CASE WHEN {self._told} THEN __invalid::VARCHAR "
-            f"ELSE {self._identifier_sql()} END AS identifier",
+            f"CASE WHEN {self._told} THEN concat_ws({SEPARATOR_SQL}, __invalid, "
+            f"{self._identifier_sql()}) ELSE {self._identifier_sql()} END AS identifier",
             f"({invalid})::UTINYINT AS invalid",
         ]
         if self._constant_fingerprint is None:
@@ -186,8 +192,10 @@ class _Loading:
         return f"{self.segment.hash_email}(lower(trim(email, {quoted(WHITE_SPACE)})))"
 
     def _identifier_sql(self) -> str:
+        """The identifier; of an invalid row all that it has."""
         values = [f"({self._value_sql(name)})::VARCHAR" for name, _ in self.kinds]
-        return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
+        joined = f"concat_ws({SEPARATOR_SQL}, {', '.join(values)})"
+        return joined if len(values) > 1 else values[0]
 
     def _kind_sql(self) -> str:
         whens = [f"WHEN {column(n)} IS NOT NULL THEN {KINDS.index(kind)}" for n, kind in self.kinds]
@@ -339,17 +347,30 @@ def _set_invalid_aside(cursor: Cursor, loading: _Loading) -> Rows:
 
 def _reasons(cursor: Cursor, number: int, counts: dict[int, int]) -> dict[str, int]:
     told = cursor.rows(
-        f"SELECT identifier, count(*) FROM invalid_{number} WHERE invalid = {TOLD_BY_SOURCE} "
-        "GROUP BY identifier ORDER BY 2 DESC, 1"
+        f"SELECT {reason_sql('identifier')}, count(*) FROM invalid_{number} "
+        f"WHERE invalid = {TOLD_BY_SOURCE} GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     known = {REASONS[code]: n for code, n in sorted(counts.items()) if code != TOLD_BY_SOURCE}
     return known | {str(reason): int(n) for reason, n in told}
 
 
+def reason_sql(text: str) -> str:
+    """What the source told of an invalid row."""
+    return f"split_part({text}, {SEPARATOR_SQL}, 1)"
+
+
 def _number_keyspaces(cursor: Cursor, loading: _Loading, keyspaces: Keyspaces) -> None:
     table, number = loading.table, loading.number
     cursor.execute(f"CREATE TABLE place_{number} (kind UTINYINT, place VARCHAR, keyspace BIGINT)")
-    for kind, place in cursor.rows(f"SELECT DISTINCT kind, place FROM {table}"):
+    places = cursor.rows(f"SELECT DISTINCT kind, place FROM {table} LIMIT {MOST_COMPARTMENTS + 1}")
+    if len(places) > MOST_COMPARTMENTS:
+        raise SourceError(
+            f"{loading.segment.query_place}: the query returns more than {MOST_COMPARTMENTS:,} "
+            "different values of compartment_id",
+            hint="is that the column of the compartment? Name another one with AS, or split the "
+            "segment's query",
+        )
+    for kind, place in places:
         keyspace = keyspaces.number((number, KINDS[kind], place))
         text = "NULL" if place is None else quoted(place)
         cursor.execute(f"INSERT INTO place_{number} VALUES ({kind}, {text}, {keyspace})")

@@ -96,9 +96,8 @@ class Engine:
 
     def examples(self, number: int, limit: int) -> list[Example]:
         """Up to `limit` members of each kind of change."""
-        places = dict(self.keyspaces.all())
         with self._session.cursor() as cursor:
-            return examples.changed(cursor, number, places, limit)
+            return examples.changed(cursor, number, self.keyspaces, limit)
 
     def invalid_examples(self, number: int, limit: int) -> list[Example]:
         """The first invalid rows of a segment that has some."""
@@ -107,9 +106,8 @@ class Engine:
 
     def conflict_examples(self, number: int, limit: int) -> list[Example]:
         """Some conflicts of a segment that has some."""
-        places = dict(self.keyspaces.all())
         with self._session.cursor() as cursor:
-            return examples.conflicts(cursor, number, places, limit)
+            return examples.conflicts(cursor, number, self.keyspaces, limit)
 
     def arrange(self, targets: Iterable[Target], layout: Layout) -> tuple[Part, ...]:
         """Put the changes of the targets into the order of sending, and cut them into parts."""

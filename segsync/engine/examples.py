@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from segsync.engine.compare import FORGET, WORDS
-from segsync.engine.desired import REASONS, TOLD_BY_SOURCE
+from segsync.engine.desired import REASONS, TOLD_BY_SOURCE, reason_sql
 from segsync.engine.facts import Example
-from segsync.engine.keyspaces import Place
+from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Cursor
 
 
-def changed(cursor: Cursor, number: int, places: Mapping[int, Place], limit: int) -> list[Example]:
+def changed(cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int) -> list[Example]:
     """Up to `limit` members of each kind of change, the same ones every time."""
     table = f"changed_{number}"
     kinds = cursor.rows(f"SELECT DISTINCT change FROM {table} WHERE change <> {FORGET} ORDER BY 1")
@@ -23,7 +21,7 @@ def changed(cursor: Cursor, number: int, places: Mapping[int, Place], limit: int
             f"WHERE change = {change} ORDER BY identifier, keyspace LIMIT {limit}"
         )
         for keyspace, identifier, old_expires, row_expires, retry in rows:
-            _, kind, compartment = places[keyspace]
+            _, kind, compartment = keyspaces.place(keyspace)
             found.append(
                 Example(
                     word, kind, compartment, identifier,
@@ -36,8 +34,8 @@ def changed(cursor: Cursor, number: int, places: Mapping[int, Place], limit: int
 def invalid(cursor: Cursor, number: int, limit: int) -> list[Example]:
     """The first invalid rows, by their place in the query's result."""
     rows = cursor.rows(
-        f"SELECT row_number, invalid, identifier FROM invalid_{number} ORDER BY row_number "
-        f"LIMIT {limit}"
+        f"SELECT row_number, invalid, {reason_sql('identifier')} FROM invalid_{number} "
+        f"ORDER BY row_number LIMIT {limit}"
     )
     return [
         Example("invalid", None, None, None, row=row, reason=identifier)
@@ -47,15 +45,13 @@ def invalid(cursor: Cursor, number: int, limit: int) -> list[Example]:
     ]
 
 
-def conflicts(
-    cursor: Cursor, number: int, places: Mapping[int, Place], limit: int
-) -> list[Example]:
+def conflicts(cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int) -> list[Example]:
     """Identifiers that the query returned more than once, with different data bag or expiry."""
     rows = cursor.rows(
         f"SELECT keyspace, identifier FROM repeated_{number} WHERE conflict "
         f"ORDER BY identifier LIMIT {limit}"
     )
     return [
-        Example("conflict", places[keyspace][1], places[keyspace][2], identifier)
+        Example("conflict", *keyspaces.place(keyspace)[1:], identifier)
         for keyspace, identifier in rows
     ]

@@ -113,9 +113,7 @@ class Mediarithmics:
             ids = ", ".join(identifier(item["id"]) for item in found)
             detail = f"is not one but several ({ids}); name yours by segment_id"
             return segment_problem(address, SegmentProblem.AMBIGUOUS, detail)
-        name = found[0].get("technical_name")
-        answer = read_segment(found[0], address, self._clean)
-        return replace(answer, technical_name=name if isinstance(name, str) and name else None)
+        return read_segment(found[0], address, self._clean)
 
     def create_import(self, reference: str) -> DocumentImport:
         """Create a document import named `reference`; found by its name after a lost answer."""

@@ -6,6 +6,7 @@ The shapes come from the vendor's pages and its web application's code: see the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from segsync.destination import Execution, ExecutionState, SegmentLookup, SegmentProblem
@@ -60,7 +61,16 @@ def read_segment(item: dict[str, Any], address: Address, clean: Clean) -> Segmen
     if item.get("paused") in (True, "true"):
         detail = "is paused: the platform would drop the members; resume it in Navigator"
         return segment_problem(address, SegmentProblem.PAUSED, detail)
-    return SegmentLookup(address, None, f"the segment with {address} can take members")
+    detail = f"the segment with {address} can take members"
+    return SegmentLookup(address, None, detail, tuple(_addresses(item)))
+
+
+def _addresses(item: dict[str, Any]) -> Iterator[Address]:
+    if item.get("id") is not None:
+        yield Address("segment_id", identifier(item["id"]))
+    name = item.get("technical_name")
+    if isinstance(name, str) and name:
+        yield Address("segment_technical_name", name)
 
 
 def segment_problem(address: Address, problem: SegmentProblem, detail: str) -> SegmentLookup:

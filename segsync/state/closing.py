@@ -150,9 +150,9 @@ def _with_changes(database: Database) -> tuple[int, ...]:
 def _drop(database: Database, segment: int, *, keep: bool) -> None:
     """Take a removed segment out of the state, unless members are still to be deleted."""
     keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-    tables = ("members", "pending", "watched", "rejects", "newcomers")
+    tables = ("members", "pending", "rejects", "newcomers", "watched")
     if keep:
-        for table in tables:
+        for table in tables[:-1]:
             database.execute(f"DELETE FROM {table} WHERE keyspace IN {keyspaces}")
     left = [
         database.rows(f"SELECT count(*) FROM {table} WHERE keyspace IN {keyspaces}")[0][0]
