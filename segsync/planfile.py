@@ -139,10 +139,12 @@ def _unpacked(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
 def _extract(path: Path, commands: Path) -> tuple[bytes, str]:
     """Write the commands to a file; returns the plan's text and the seal."""
     try:
+        if path.exists() and not path.is_file():
+            raise _unusable(path, "it is not a file")
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != sorted((PLAN, COMMANDS, SEAL)):
                 raise _unusable(path, "it is not a plan of segsync")
-            if archive.getinfo(PLAN).file_size > LARGEST_PLAN:
+            if any(archive.getinfo(name).file_size > LARGEST_PLAN for name in (PLAN, SEAL)):
                 raise _unusable(path, "it is too large")
             with archive.open(COMMANDS) as packed, commands.open("wb") as file:
                 shutil.copyfileobj(packed, file, BLOCK)

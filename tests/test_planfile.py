@@ -243,6 +243,11 @@ def test_what_is_no_plan_is_refused(world: World, saved: Path, content: bytes) -
     refusal(world, saved)
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev"])
+def test_what_is_no_file_is_refused_as_a_plan(world: World, path: str) -> None:
+    refusal(world, Path(path))
+
+
 def test_a_missing_plan_is_told(world: World, saved: Path, tmp_path: Path) -> None:
     refusal(world, tmp_path / "nowhere")
     saved.unlink()

@@ -362,10 +362,37 @@ def test_a_value_that_a_query_cannot_convert_is_not_in_the_message(any_database:
         ("Duplicate entry 'a@b.c' for key 'people'", "Duplicate entry *** for key 'people'"),
         ('ERROR:  column "mail" does not exist', 'column "mail" does not exist'),
         ('ERROR:  type "mail" does not exist', 'type "mail" does not exist'),
+        (
+            'ERROR:  relation "public.people" does not exist',
+            'relation "public.people" does not exist',
+        ),
+        ('ERROR:  relation "canary" does not exist', "relation *** does not exist"),
+        ('ERROR:  malformed array literal: "canary"', "malformed array literal: ***"),
+        (
+            'ERROR:  column "male" does not exist\nHINT:  Perhaps you meant "mail" or "name".',
+            'column "male" does not exist HINT: Perhaps you meant "mail" or "name".',
+        ),
+        (
+            "Conversion Error: Type INT64 with value 5000000000 is out of range for type INT32",
+            "Conversion Error: Type INT64 with value *** is out of range for type INT32",
+        ),
+        (
+            "Overflow: 70000 * 123456789, code 1064 (12.5%) at byte 0",
+            "Overflow: 70000 * ***, code 1064 (12.5%) at byte 0",
+        ),
+        (
+            'Could not parse "1-2" according to "%d"\n1-2 canary\n^\nError: short',
+            "Could not parse *** according to *** Error: short",
+        ),
+        (
+            "Invalid Input Error: bad row canary-77 of a@b",
+            "Invalid Input Error: bad row *** of ***",
+        ),
     ],
 )
 def test_a_message_is_one_line_of_what_happened(raised: str, told: str) -> None:
-    assert Translator("warehouse", []).text(RuntimeError(raised)) == told
+    chosen = segment("SELECT mail FROM shop.people WHERE total > 70000")
+    assert Translator("warehouse", []).text(RuntimeError(raised), chosen) == told
 
 
 def test_everything_secret_in_a_url_is_found() -> None:

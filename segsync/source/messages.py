@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable
 
 from segsync.errors import SourceError
-from segsync.model import ParamValue, Segment
+from segsync.model import Segment
 from segsync.secret import MASK, SHORTEST_REDACTED, Redactor
+from segsync.source.hiding import hide_values
 from segsync.source.query import STANDARD, Lexis, parse, values_hint
 
 _NOISE = (
     # The query as sent, with an arrow under the place: it may hold parameter values.
     r"^\s*LINE \d+:.*(?:\n.*)?",
-    r"^\s*\^+\s*$",
+    # DuckDB shows a text that it could not read in the same way.
+    r"^.*\n\s*\^+\s*$",
     r"^(?:query: |Query was: )[\s\S]*",
     r"^\[SQL: [\s\S]*",
     r"^\(Background on this error at: .*",
@@ -25,12 +27,6 @@ _NOISE_PATTERN = re.compile("|".join(_NOISE), re.MULTILINE)
 _DRIVER_PREFIX = re.compile(
     r"^(?:[A-Z_]{2,}: )?(?:\[\w+\] )?(?:\(\w+(?:\.\w+)+\) )?"
     r"(?:Failed to (?:prepare|step|execute) query: )?(?:[^\n]*\bERROR: +)?"
-)
-_VALUE = re.compile(
-    # The value that could not be read as what a query wants: it may be somebody's identifier.
-    r"""(\b(?:string|value|text|blob|entry|error|format|(?:syntax\ for|for|of)\ type\ [\w\ ]+):?\ )
-        (?:'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")""",
-    re.IGNORECASE | re.VERBOSE,
 )
 _DRIVER_SUFFIX = re.compile(r"\s*\.?\s*SQLSTATE: \w+\s*$")
 LONGEST_MESSAGE = 500
@@ -61,8 +57,7 @@ class Translator:
         """The query of `segment` failed after `rows` rows."""
         when = f" after {rows:,} rows" if rows else ""
         return SourceError(
-            f"the query failed in source `{self._source}`{when}: "
-            + self.text(error, (segment.params or {}).values()),
+            f"the query failed in source `{self._source}`{when}: " + self.text(error, segment),
             hint=self._query_hint(segment, error),
             place=segment.query_place,
         )
@@ -90,14 +85,19 @@ class Translator:
             f"says? That stands {where}.",
         )
 
-    def text(self, error: BaseException, params: Iterable[ParamValue] = ()) -> str:
-        """The message of `error`, on one line, without secrets and without `params`."""
+    def text(self, error: BaseException, segment: Segment | None = None) -> str:
+        """The message of `error`, on one line, without secrets.
+
+        And without what may be of a row of the segment whose query failed, or of its `params`.
+        """
         original = getattr(error, "orig", None) or error
         text = _NOISE_PATTERN.sub("", _message(original))
         text = _DRIVER_SUFFIX.sub("", _DRIVER_PREFIX.sub("", text.strip(), count=1))
         text = " ".join(text.split())
-        text = _VALUE.sub(rf"\1{MASK}", text)
-        values = [str(value) for value in params if value is not None]
+        if segment:
+            text = hide_values(text, segment.query)
+        params = (segment.params if segment else None) or {}
+        values = [str(value) for value in params.values() if value is not None]
         text = Redactor([*self._secrets, *values])(text)
         for value in values:
             if len(value) < SHORTEST_REDACTED:
