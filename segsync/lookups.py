@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from segsync.destination import Destination, SegmentLookup
+from segsync.destination import Destination, SegmentLookup, SegmentProblem
 from segsync.errors import Refused
 from segsync.model import Address
 from segsync.plan import SegmentPlan, SegmentStatus, removed_entry
 from segsync.progress import Progress
+from segsync.state import StateSegment
 
 
 class LookUps:
     """Asks the platform for segments; where the token may not, says so once, and asks no more.
 
-    `stored` are the addresses in the state, `defined` those in the spec. One segment of the
+    `stored` is what the state has, `defined` are the addresses in the spec. One segment of the
     platform must not be known by its id and by its technical name at once: two queries would take
-    turns on it.
+    turns on it. Nor may it be another one than before: the members in the state are not in it.
+    `platform_ids` are those of the segments that were asked for.
     """
 
     def __init__(
@@ -24,14 +26,15 @@ class LookUps:
         destination: Destination,
         progress: Progress,
         *,
-        stored: Iterable[Address],
+        stored: Iterable[StateSegment],
         defined: Iterable[Address],
     ) -> None:
         self._destination = destination
         self._progress = progress
         self._allowed = True
-        self._stored = frozenset(stored)
-        self._known = self._stored.union(defined)
+        self._stored = {segment.address: segment.platform_id for segment in stored}
+        self._known = {*self._stored, *defined}
+        self.platform_ids: dict[Address, str] = {}
 
     def problem_of(self, segment: SegmentPlan) -> str | None:
         """Why a segment's plan cannot be carried out; None where it can, or has nothing to send."""
@@ -40,16 +43,43 @@ class LookUps:
         answer = self._ask(segment.address)
         if answer is None:
             return None
+        is_removed = segment.status is SegmentStatus.REMOVED
+        keep = removed_entry(segment.name, "keep")
+        if answer.problem is SegmentProblem.MISSING and is_removed:
+            return (
+                f"{answer.detail}. If it is gone for good, write {keep}: there is nobody to delete"
+            )
         if answer.problem:
             return answer.detail
-        known = self._stored if segment.address in self._stored else self._known
-        twins = known.intersection(answer.addresses) - {segment.address}
-        if not twins or segment.status is SegmentStatus.REMOVED:
+        return self._is_another(segment, answer, keep) or (
+            None if is_removed else self._is_twin(segment.address, answer)
+        )
+
+    def _is_another(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
+        found = next((a.value for a in answer.addresses if a.field == "segment_id"), None)
+        if found is None:
+            return None
+        self.platform_ids[segment.address] = found
+        before = self._stored.get(segment.address)
+        if before in (None, found):
+            return None
+        remedy = f"take it out of `segments`, write {keep}, apply, and put it back"
+        if segment.status is SegmentStatus.REMOVED:
+            remedy = f"write {keep}"
+        return (
+            f"the segment with {segment.address} is another one (id {found}) than the one that was "
+            f"filled before (id {before}), and has none of its members. To forget those, {remedy}"
+        )
+
+    def _is_twin(self, address: Address, answer: SegmentLookup) -> str | None:
+        known = set(self._stored) if address in self._stored else self._known
+        twins = known.intersection(answer.addresses) - {address}
+        if not twins:
             return None
         [twin] = twins
         return (
-            f"the segment with {segment.address} is the one that is also known here by its {twin}: "
-            f"keep one of the two. {self._remedy(segment.address, twin)}"
+            f"the segment with {address} is the one that is also known here by its {twin}: "
+            f"keep one of the two. {self._remedy(address, twin)}"
         )
 
     def _remedy(self, mine: Address, twin: Address) -> str:

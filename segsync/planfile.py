@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from segsync.engine import Engine, Layout, Place, Target
@@ -25,6 +24,7 @@ from segsync.errors import PlanFileError
 from segsync.model import DAY_MS, MINUTE_MS, Address, IdentifierKind, LineRange, Part, Spec
 from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
 from segsync.planning import Planned, targets
+from segsync.scratch import scratch_folder
 from segsync.state import State, StateSegment
 
 VERSION = 1
@@ -34,6 +34,7 @@ CLOCK_DIFFERENCE_MS = 5 * MINUTE_MS
 LONGEST_MS = DAY_MS
 """A duration in minutes says when a member leaves only as long as its command is fresh."""
 LARGEST_PLAN = 256 * 1024 * 1024
+LONGEST_SEAL = 1024
 BLOCK = 1024 * 1024
 
 
@@ -44,10 +45,10 @@ def save(planned: Planned, path: Path) -> None:
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             with (
-                TemporaryDirectory(prefix="segsync-") as folder,
+                scratch_folder() as folder,
                 os.fdopen(descriptor, "wb") as file,
             ):
-                commands = Path(folder) / COMMANDS
+                commands = folder / COMMANDS
                 planned.engine.save_commands(commands)
                 _write(file, _to_json(planned), commands)
                 file.flush()
@@ -127,8 +128,8 @@ def load(path: Path, spec: Spec, state: State, engine: Engine, now_ms: int) -> P
 @contextmanager
 def _unpacked(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """The plan's document, and the file of its commands, which goes with the context."""
-    with TemporaryDirectory(prefix="segsync-") as folder:
-        commands = Path(folder) / COMMANDS
+    with scratch_folder() as folder:
+        commands = folder / COMMANDS
         text, seal = _extract(path, commands)
         document = _parse(text, path)
         if seal != _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands)):
@@ -144,7 +145,8 @@ def _extract(path: Path, commands: Path) -> tuple[bytes, str]:
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != sorted((PLAN, COMMANDS, SEAL)):
                 raise _unusable(path, "it is not a plan of segsync")
-            if any(archive.getinfo(name).file_size > LARGEST_PLAN for name in (PLAN, SEAL)):
+            sizes = {name: archive.getinfo(name).file_size for name in (PLAN, SEAL)}
+            if sizes[PLAN] > LARGEST_PLAN or sizes[SEAL] > LONGEST_SEAL:
                 raise _unusable(path, "it is too large")
             with archive.open(COMMANDS) as packed, commands.open("wb") as file:
                 shutil.copyfileobj(packed, file, BLOCK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) ->
             now_ms=applying.clock.now_ms(),
             problem_of=look_ups.problem_of,
         ).make()
-        return carry_out(planned, state, applying, recovered)
+        return carry_out(_identified(planned, look_ups), state, applying, recovered)
 
 
 def apply_saved(
@@ -140,16 +141,25 @@ def apply_saved(
         for segment in planned.plan.segments:
             if problem := look_ups.problem_of(segment):
                 raise PlanFileError(f"the plan {path} cannot be applied: {segment.name}: {problem}")
-        return carry_out(planned, state, applying, None)
+        return carry_out(_identified(planned, look_ups), state, applying, None)
 
 
 def _look_ups(spec: Spec, state: State, applying: Applying) -> LookUps:
     return LookUps(
         applying.destination,
         applying.progress,
-        stored=(segment.address for segment in state.segments()),
+        stored=state.segments(),
         defined=(segment.address for segment in spec.segments),
     )
+
+
+def _identified(planned: Planned, look_ups: LookUps) -> Planned:
+    """The plan, with what the platform says which segments they are."""
+    segments = (
+        replace(segment, platform_id=look_ups.platform_ids.get(segment.address))
+        for segment in planned.segments
+    )
+    return replace(planned, segments=tuple(segments))
 
 
 def carry_out(

@@ -666,6 +666,47 @@ def test_a_segment_that_is_known_by_its_id_takes_nothing_by_its_name(world: Worl
     assert {i.value for i in world.emulator.members("vip")} == {"x", "w"}
 
 
+def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -> None:
+    """It has the same name, and none of the members that the state knows."""
+    world.define("vip", rows=["a", "b"])
+    world.define("other", rows=["x"])
+    world.apply()
+    [old] = [s for s in world.emulator.world.segments.by_id.values() if s.technical_name == "vip"]
+    world.emulator.world.segments.remove(old.id)
+    new = world.emulator.add_segment("vip")
+    world.accounts("vip", "a", "b", "c")
+    report = world.apply()
+    assert report.plan is not None
+    [error] = [segment.error or "" for segment in report.plan.segments if segment.name == "vip"]
+    assert f"another one (id {new.id})" in error
+    assert f"(id {old.id})" in error
+    assert not world.emulator.members("vip")
+    table = world.tables["vip"]
+    world.drop("vip", "delete")
+    plan = world.apply().plan
+    assert plan is not None
+    assert "write `removed: {vip: keep}`" in (plan.segments[-1].error or "")
+    world.removed["vip"] = "keep"
+    world.settle(applies=1)
+    world.removed.clear()
+    world.tables["vip"] = table
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def test_the_members_of_a_segment_that_is_gone_need_not_be_deleted(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.define("other", rows=["x"])
+    world.apply()
+    [old] = [s for s in world.emulator.world.segments.by_id.values() if s.technical_name == "vip"]
+    world.emulator.world.segments.remove(old.id)
+    world.emulator.behave(create_segments=False)
+    world.drop("vip", "delete")
+    plan = world.apply().plan
+    assert plan is not None
+    assert "write `removed: {vip: keep}`" in (plan.segments[-1].error or "")
+
+
 def test_of_two_new_segments_that_are_one_none_is_sent(world: World) -> None:
     by_id = world.emulator.add_segment("vip").id
     world.define("mine", rows=["x"], segment_id=by_id)

@@ -66,6 +66,21 @@ def test_who_could_not_be_said_after_a_late_removal_is_in_doubt(world: World) ->
     assert_settled(world)
 
 
+def test_a_rejected_removal_whose_row_comes_back_invalid_is_not_forgotten(world: World) -> None:
+    """The member is spared, and so may be removed late all the same."""
+    world.tables["vip"].keys["invalid_rows"] = "skip"
+    world.emulator.reject([world.emulator.email("h0")], operations=("DELETE",))
+    world.fill("vip", [("h0", "both", 1), *accounts()])
+    spared = world.apply()
+    assert spared.plan is not None
+    assert (spared.plan.totals.spared, spared.plan.totals.settled) == (1, 0)
+    world.emulator.accept_all()
+    world.emulator.refused.clear()
+    world.fill("vip", accounts())
+    assert in_doubt(world.apply()) == {"members": 3, "executions": 1}
+    assert_settled(world)
+
+
 def test_a_removal_that_is_wanted_no_more_brings_nobody_into_doubt(world: World) -> None:
     world.fill("vip", [("h0", None, 1), *accounts()])
     report = world.apply()

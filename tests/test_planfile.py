@@ -244,7 +244,8 @@ def test_what_is_no_plan_is_refused(world: World, saved: Path, content: bytes) -
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev"])
-def test_what_is_no_file_is_refused_as_a_plan(world: World, path: str) -> None:
+def test_what_is_no_file_is_refused_as_a_plan(world: World, saved: Path, path: str) -> None:
+    assert saved.exists()
     refusal(world, Path(path))
 
 

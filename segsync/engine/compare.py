@@ -62,10 +62,10 @@ def compare(
         cursor.execute(f"DROP TABLE changed_{number}")
         join.run(cursor, rows)
         counts = _count_changes(cursor, number, policy.now_ms)
-    spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
     deferred = Deferred()
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, policy.now_ms)
+    spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
     if spared or asked.rejected is not None:
         counts = _count_changes(cursor, number, policy.now_ms)
     if doubts:

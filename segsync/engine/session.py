@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from segsync.errors import SegsyncError, UsageError
+from segsync.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,7 +52,8 @@ class Session:
         own = max(size - beside, size // 2)
 
         self._rows_in_memory = own // BYTES_OF_A_ROW
-        self._folder = tempfile.TemporaryDirectory(prefix="segsync-")
+        self._scratch = ExitStack()
+        folder = self._scratch.enter_context(scratch_folder())
         self._error = duckdb.Error
         self._lock = Lock()
         self._cursors: WeakSet[Cursor] = WeakSet()
@@ -61,7 +62,7 @@ class Session:
                 ":memory:",
                 config={
                     "memory_limit": f"{own}B",
-                    "temp_directory": self._folder.name,
+                    "temp_directory": str(folder),
                     "preserve_insertion_order": True,
                     "arrow_large_buffer_size": True,
                     # A join holds its right side in memory, as it is written: DuckDB does not know
@@ -72,7 +73,7 @@ class Session:
                 },
             )
         except duckdb.Error as error:
-            self._folder.cleanup()
+            self._scratch.close()
             raise UsageError(
                 f"the memory limit {memory_limit!r} is not usable: {error}", hint="try 1GB"
             ) from None
@@ -80,7 +81,7 @@ class Session:
     def close(self) -> None:
         """Give back memory and disk."""
         self._connection.close()
-        self._folder.cleanup()
+        self._scratch.close()
 
     def interrupt(self) -> None:
         """Stop the running statements, from any thread."""

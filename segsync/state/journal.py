@@ -28,9 +28,16 @@ def write_journal(database: Database, journal: Journal) -> None:
 def _insert_segments(database: Database, segments: Iterable[StateSegment]) -> None:
     for segment in segments:
         database.execute(
-            "INSERT INTO segments (id, field, value, name) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-            (segment.number, segment.address.field, segment.address.value, segment.name),
+            "INSERT INTO segments (id, field, value, name, platform_id) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
+            "platform_id = coalesce(excluded.platform_id, platform_id)",
+            (
+                segment.number,
+                segment.address.field,
+                segment.address.value,
+                segment.name,
+                segment.platform_id,
+            ),
         )
 
 

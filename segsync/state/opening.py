@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from segsync.scratch import scratch_folder
 from segsync.state import file
 from segsync.state.database import Database, damaged
 from segsync.state.reading import read_identity
@@ -57,8 +57,8 @@ def _prepare(database: Database, *, read_only: bool) -> Identity:
 @contextmanager
 def empty_state(identity: Identity) -> Iterator[State]:
     """A state without members, for a plan before the first apply; it leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="segsync-") as folder:
-        path = Path(folder) / "state.db"
+    with scratch_folder() as folder:
+        path = folder / "state.db"
         file.create(path, identity)
         state = open_state(path, read_only=True)
         try:

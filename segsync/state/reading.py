@@ -81,12 +81,20 @@ class StateReader:
     def segments(self) -> tuple[StateSegment, ...]:
         """Every segment that has, or may have, members, by number."""
         rows = self._database.rows(
-            "SELECT id, field, value, name, digest, reasserted_at, coalesce(last_run, 0) "
-            "FROM segments ORDER BY id"
+            "SELECT id, field, value, name, digest, reasserted_at, coalesce(last_run, 0), "
+            "coalesce(platform_id, '') FROM segments ORDER BY id"
         )
         return tuple(
-            StateSegment(number, Address(field, value), name, digest, reasserted, last or None)
-            for number, field, value, name, digest, reasserted, last in rows
+            StateSegment(
+                number,
+                Address(field, value),
+                name,
+                digest,
+                reasserted,
+                last or None,
+                platform or None,
+            )
+            for number, field, value, name, digest, reasserted, last, platform in rows
         )
 
     def keyspaces(self) -> tuple[Keyspace, ...]:

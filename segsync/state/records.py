@@ -33,7 +33,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class StateSegment:
-    """A segment that has, or may have, members. Times are epoch milliseconds, 0 for not yet."""
+    """A segment that has, or may have, members. Times are epoch milliseconds, 0 for not yet.
+
+    `platform_id` is that of the segment which was filled, as far as the platform told it.
+    """
 
     number: int
     address: Address
@@ -41,6 +44,7 @@ class StateSegment:
     digest: int
     reasserted_at: int
     last_run: int | None
+    platform_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

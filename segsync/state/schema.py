@@ -29,6 +29,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest INTEGER NOT NULL DEFAULT 0,
             reasserted_at INTEGER NOT NULL DEFAULT 0,
             last_run INTEGER,
+            platform_id TEXT,
             UNIQUE (field, value)
         )""",
         """CREATE TABLE keyspaces (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _RECORDS = {
     "identity": "lineage serial datamart_id api_origin digest_probe",
-    "segments": "id field value name digest reasserted_at last_run",
+    "segments": "id field value name digest reasserted_at last_run platform_id",
     "keyspaces": "id segment kind compartment_id",
     "runs WHERE status = 'open'": (
         "serial reference submitted_at import_id spec_sha256 commands changes_seal"
