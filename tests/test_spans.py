@@ -16,7 +16,7 @@ from tests.support.comparing import (
     ACCOUNT,
     NOW_MS,
     desired_stream,
-    pending_stream,
+    doubted_stream,
     policy,
     reject_stream,
     segment,
@@ -63,10 +63,11 @@ def compared(
         column = DesiredColumn("user_account_id", "user_account_id")
         engine.load_desired(1, segment(), (column,), stream, NOW_MS)
         refused = [(one, "UPDATE", PLAIN, 0) for one in rejected]
+        doubts = [(keyspace, one, 1) for one in pending]
         asked = Asked(
             policy(),
             "error",
-            (lambda: nullcontext(pending_stream(pending, keyspace))) if pending else None,
+            (lambda: nullcontext(doubted_stream(doubts))) if doubts else None,
             (lambda: nullcontext(reject_stream(refused, keyspace))) if rejected else None,
         )
         with closing(engine.open_snapshot(behind, keyspace, NOW_MS)) as snapshot:
