@@ -52,6 +52,7 @@ class SegmentProblem(Enum):
     PAUSED = "paused"
     WRONG_TYPE = "wrong type"
     AMBIGUOUS = "ambiguous"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +44,9 @@ class Judging:
             reason = f": {said}" if said else ""
             self.problems.append(f"execution {best.id} ended as {best.status}{reason}")
             return replace(seen, status=PartStatus.UNKNOWN)
+        if best.total_success == best.total_failure == 0:
+            self.problems.append(f"execution {best.id}: the platform counts no command at all")
+            return replace(seen, status=PartStatus.UNKNOWN)
         if self._adds_up(part, best) and best.total_failure == 0:
             return replace(seen, status=PartStatus.CONFIRMED)
         return self._attribute(seen, best)
@@ -66,6 +70,9 @@ class Judging:
     def _attribute(self, part: PartRecord, execution: Execution) -> PartRecord:
         """Name every failure, or keep the whole part pending."""
         named = self._match(part, execution) if self._adds_up(part, execution) else 0
+        if self._adds_up(part, execution) and execution.total_success == 0:
+            self.engine.reject_rest((part.first, part.last))
+            named = part.last - part.first + 1
         if named and named == execution.total_failure:
             self.engine.keep_rejects()
             self.rejected += named
@@ -89,7 +96,15 @@ class Judging:
             with self.state.changes() as changes:
                 self.engine.load_sent(changes, self.targets)
             self._loaded = True
-        return self.engine.match_rejects(path, (part.first, part.last))
+        ids = {execution.id, *self._platform_ids()}
+        return self.engine.match_rejects(path, (part.first, part.last), sorted(ids))
+
+    def _platform_ids(self) -> Iterator[str]:
+        """What the platform may speak of besides the members."""
+        yield self.state.identity.datamart_id
+        yield from (segment.platform_id or "" for segment in self.state.segments())
+        run = self.state.open_run()
+        yield (run.import_id if run else None) or ""
 
 
 def _figures(execution: Execution) -> str:

@@ -13,7 +13,7 @@ from segsync.state import StateSegment
 
 
 class LookUps:
-    """Asks the platform for segments; where the token may not, says so once, and asks no more.
+    """Asks the platform for segments. Where the token may read none, it says so and asks no more.
 
     `stored` is what the state has, `defined` are the addresses in the spec. One segment of the
     platform must not be known by its id and by its technical name at once: two queries would take
@@ -31,7 +31,7 @@ class LookUps:
     ) -> None:
         self._destination = destination
         self._progress = progress
-        self._allowed = True
+        self._readable: bool | None = None
         self._stored = {segment.address: segment.platform_id for segment in stored}
         self._known = {*self._stored, *defined}
         self.platform_ids: dict[Address, str] = {}
@@ -99,16 +99,27 @@ class LookUps:
         )
 
     def _ask(self, address: Address) -> SegmentLookup | None:
-        if not self._allowed:
+        """The platform's answer; None where the token may not read this segment.
+
+        Raises Refused where that is for all of them: the token is none, or the platform is unwell.
+        """
+        if self._readable is False:
             return None
         try:
-            return self._destination.look_up_segment(address)
+            answer = self._destination.look_up_segment(address)
         except Refused as error:
-            if error.status != 403:
+            if error.status == 403:
+                self._not_readable(address)
+                return None
+            if error.status == 401 or error.status >= 500:
                 raise
-            self._allowed = False
-            self._progress.say(
-                "the token may not read segments: whether they exist and can take members "
-                "is not checked"
-            )
-            return None
+            return SegmentLookup(address, SegmentProblem.REFUSED, str(error))
+        self._readable = True
+        return answer
+
+    def _not_readable(self, address: Address) -> None:
+        what = f"the segment with {address}: whether it exists and can take members"
+        if self._readable is None:
+            what = "segments: whether they exist and can take members"
+            self._readable = False
+        self._progress.say(f"the token may not read {what} is not checked")

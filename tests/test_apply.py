@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segsync.emulator import ExecutionScript
+from segsync.emulator import ExecutionScript, http_error
 from segsync.model import DAY_MS
 from segsync.plan import Plan, SegmentStatus
 from segsync.report import Exit
@@ -664,6 +664,38 @@ def test_a_segment_that_is_known_by_its_id_takes_nothing_by_its_name(world: Worl
     world.accounts("mine", "x", "w")
     world.apply(allowed=("mine",))
     assert {i.value for i in world.emulator.members("vip")} == {"x", "w"}
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 2), (422, 1)])
+def test_a_look_up_that_is_refused_is_an_error_of_its_segment(
+    world: World, status: int, times: int
+) -> None:
+    """After 400 it is asked once more, for fewer at once."""
+    world.define("vip", rows=["a"])
+    world.define("other", rows=["x"])
+    world.emulator.faults.add("segment_lookup", http_error(status), call=1, times=times)
+    report = world.apply()
+    assert report.plan is not None
+    assert [segment.error is None for segment in report.plan.segments] == [False, True]
+    assert report.exit is Exit.ERROR
+    assert world.emulator.members("other")
+    world.settle(applies=1)
+
+
+@pytest.mark.parametrize("forbidden", [1, 2])
+def test_one_segment_that_may_not_be_read_does_not_end_the_look_at_the_others(
+    world: World, forbidden: int
+) -> None:
+    """Where the very first may not be read, the token may read none: nobody asks in vain."""
+    for name in ("a", "b", "c"):
+        world.define(name, rows=["x"])
+    world.emulator.change_segment("c", paused=True)
+    world.emulator.faults.add("segment_lookup", http_error(403), call=forbidden, times=1)
+    report = world.apply()
+    assert report.plan is not None
+    paused = report.plan.segments[-1].error
+    assert (paused is not None) == (forbidden == 2)
+    assert any("may not read" in text for text in world.said.sentences)
 
 
 def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -> None:

@@ -27,6 +27,7 @@ def named(
     content: str | bytes,
     lines: tuple[int, int] = (1, 10),
     sent: Sequence[tuple[int, str]] = SENT,
+    ids: Sequence[str] = (),
 ) -> dict[int, str]:
     """The lines that a file names, with the reasons."""
     path = tmp_path / "errors"
@@ -34,7 +35,7 @@ def named(
     with Engine(Keyspaces(PLACES)) as engine:
         changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(sent, start=1)]
         engine.load_sent(changes_stream(changes), [VIP, FIVE])
-        count = engine.match_rejects(path, lines)
+        count = engine.match_rejects(path, lines, ids)
         engine.keep_rejects()
         with engine.rejected() as rejected:
             found = {row["line"]: row["reason"] for batch in rejected for row in batch.to_pylist()}
@@ -126,6 +127,17 @@ def test_compartments_and_segments_tell_equal_identifiers_apart(tmp_path: Path) 
     found = named(tmp_path, "\n".join(lines))
     assert found.keys() == {5, 7}
     assert "gamma" not in found[7]
+
+
+def test_a_line_that_speaks_of_two_commands_names_none(tmp_path: Path) -> None:
+    assert named(tmp_path, "17;alpha;merged into;beta\n") == {}
+    assert named(tmp_path, "17;alpha;alpha again\n18;beta\n").keys() == {1, 4}
+
+
+def test_the_id_of_a_segment_or_a_compartment_names_nobody(tmp_path: Path) -> None:
+    sent = [(2, "1000"), (2, "vip"), (4, "5"), (1, "70001"), (1, "70002")]
+    content = "".join(f"1;{name}\n" for _, name in sent)
+    assert named(tmp_path, content, (1, 5), sent, ids=["70001"]).keys() == {5}
 
 
 def test_only_lines_of_the_part_are_named(tmp_path: Path) -> None:

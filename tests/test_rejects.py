@@ -114,8 +114,41 @@ def test_failures_of_another_command_do_not_make_a_removal_confirmed(world: Worl
     report = world.apply()
     assert report.run is not None
     assert report.run.outcome.given_up == 19
+    assert report.run.outcome.rejected == 1
     assert world.plan().totals.remove == 1
-    assert world.plan().totals.retry == 1
+
+
+def test_an_execution_that_counts_nothing_is_never_taken_as_confirmed(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    nothing = {"total_success": 0, "total_failure": 0}
+    for _ in range(4):
+        world.emulator.faults.add("upload", ExecutionScript(patch={"result": nothing}))
+        report = world.apply()
+        assert figures(report) == (0, 0, 2, 0)
+        assert report.run is not None
+        assert "counts no command" in report.run.problems[-1]
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("shape", [*NAMELESS, "identifiers"])
+def test_where_all_commands_failed_it_is_certain_which(world: World, shape: Any) -> None:
+    """Without a name as well: taken as confirmed, they would never be said again."""
+    emulator = world.emulator
+    emulator.behave(error_file=shape)
+    names = [f"customer-{n}" for n in range(20)]
+    world.define("vip", rows=names, guard={"max_removed": "100%"})
+    emulator.reject([emulator.account(name) for name in names])
+    assert figures(world.apply()) == (0, 20, 0, 0)
+    assert {item.identifier for item in rejects_of(world)} == set(names)
+    emulator.accept_all()
+    world.settle(applies=1)
+    emulator.refused.clear()
+    assert_sound(world)
+    emulator.reject([emulator.account(name) for name in names[:2]], operations=("DELETE",))
+    world.accounts("vip", *names[2:])
+    assert figures(world.apply()) == (0, 2, 0, 0)
+    heal(world)
 
 
 @pytest.mark.parametrize("shape", ["json_flat", "missing"])

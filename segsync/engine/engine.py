@@ -168,13 +168,23 @@ class Engine:
             places = commands.places_of(targets, self.keyspaces)
             rejects.load_sent(cursor, changes, places)
 
-    def match_rejects(self, error_file: Path, part_lines: tuple[int, int]) -> int:
-        """Which lines of a part an error file names; returns how many. See `rejected`."""
+    def match_rejects(
+        self, error_file: Path, part_lines: tuple[int, int], platform_ids: Iterable[str] = ()
+    ) -> int:
+        """Which lines of a part an error file names; returns how many. See `rejected`.
+
+        `platform_ids` are of executions and the like, which the file may name as well.
+        """
         with self._session.cursor() as cursor:
-            return rejects.match(cursor, error_file, *part_lines)
+            return rejects.match(cursor, error_file, *part_lines, platform_ids)
+
+    def reject_rest(self, part_lines: tuple[int, int]) -> None:
+        """All lines of a part failed: those that its error file does not name as well."""
+        with self._session.cursor() as cursor:
+            rejects.add_rest(cursor, *part_lines)
 
     def keep_rejects(self) -> None:
-        """Add what `match_rejects` found to the run's rejects."""
+        """Add what `match_rejects` and `reject_rest` found to the run's rejects."""
         with self._session.cursor() as cursor:
             rejects.keep(cursor)
 

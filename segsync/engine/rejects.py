@@ -2,8 +2,9 @@
 
 The platform does not document that file. Whatever it looks like, a line of it names a command if
 it holds the command's fields (as JSON, or as JSON inside of something else), or the whole
-identifier as its text or as one of its cells. Line numbers alone name nothing: where counting
-begins is unknown. So a cell that may be a line number, or an error code, is no identifier either.
+identifier of one command as its text or as one of its cells. Line numbers alone name nothing: where
+counting begins is unknown. So a cell that may be a line number or an error code, or is the id of a
+segment, a compartment or whatever else the platform may speak of, is no identifier either.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LARGEST_CODE = 9_999
 REASON_KEYS = ("error", "message", "reason", "error_message", "errors", "cause", "error_code")
 NO_REASON = "the platform gave no reason"
 KEPT_SQL = "SELECT line, reason FROM rejected ORDER BY line"
+_PART_TABLE = "rejected_part (line BIGINT PRIMARY KEY, reason VARCHAR)"
 _KEPT_TABLE = "CREATE TABLE IF NOT EXISTS rejected (line BIGINT PRIMARY KEY, reason VARCHAR)"
 
 
@@ -47,14 +49,14 @@ def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterab
         )
 
 
-def match(cursor: Cursor, error_file: Path, first: int, last: int) -> int:
+def match(
+    cursor: Cursor, error_file: Path, first: int, last: int, platform_ids: Iterable[str]
+) -> int:
     """Fill rejected_part with the lines first..last that the file names; returns their number.
 
-    A file that cannot be read names none.
+    A file that cannot be read names none. `platform_ids` are of things that are no members.
     """
-    cursor.execute(
-        "CREATE OR REPLACE TABLE rejected_part (line BIGINT PRIMARY KEY, reason VARCHAR)"
-    )
+    cursor.execute(f"CREATE OR REPLACE TABLE {_PART_TABLE}")
     try:
         _read(cursor, error_file)
     except EngineError:
@@ -63,7 +65,7 @@ def match(cursor: Cursor, error_file: Path, first: int, last: int) -> int:
         "CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent "
         f"WHERE line BETWEEN {first} AND {last}"
     )
-    for statement in (_match_fields(), _match_texts(last - first + 1)):
+    for statement in (_match_fields(), _match_texts(last - first + 1, platform_ids)):
         cursor.execute(f"INSERT INTO rejected_part {statement} ON CONFLICT DO NOTHING")
     return int(cursor.row("SELECT count(*) FROM rejected_part")[0])
 
@@ -107,16 +109,21 @@ def _match_fields() -> str:
     )
 
 
-def _match_texts(lines: int) -> str:
-    """An identifier that stands alone in a line or a cell, and names one command only."""
+def _match_texts(lines: int, platform_ids: Iterable[str]) -> str:
+    """An identifier that stands alone in a line or a cell; the line names one command only."""
+    ids = ", ".join(map(quoted, platform_ids)) or "NULL"
     cells = "unnest(list_distinct(list_append(string_split_regex(text, '[,;\\t]'), text)))"
     return (
-        f"SELECT any_value(p.line), {_reason_sql('NULL', 'any_value(e.text)')} FROM "
+        "SELECT line, any_value(reason) FROM (SELECT any_value(p.line) AS line, "
+        f"{_reason_sql('NULL', 'any_value(e.text)')} AS reason FROM "
         f"(SELECT number, text, trim({cells}, ' \"\\r') AS cell FROM error_lines e "
         "WHERE NOT EXISTS (SELECT 1 FROM error_objects o WHERE o.number = e.number)) e "
         "JOIN part p ON p.identifier = e.cell "
         f"WHERE coalesce(try_cast(e.cell AS HUGEINT), {2**63}) > {max(lines + 1, LARGEST_CODE)} "
-        "GROUP BY p.identifier HAVING count(DISTINCT p.line) = 1"
+        "AND e.cell NOT IN (SELECT value FROM sent UNION ALL SELECT compartment_id FROM sent "
+        "WHERE compartment_id IS NOT NULL) "
+        f"AND (e.cell IN ({ids})) IS NOT TRUE "
+        "GROUP BY e.number HAVING count(DISTINCT p.line) = 1) GROUP BY line"
     )
 
 
@@ -127,6 +134,16 @@ def _reason_sql(json_object: str, text: str) -> str:
     reason = f"coalesce({given}, {plain}, {quoted(NO_REASON)})"
     hidden = f"regexp_replace({reason}, regexp_escape(any_value(p.identifier)), '…', 'gi')"
     return f"left({hidden}, {LONGEST_REASON})"
+
+
+def add_rest(cursor: Cursor, first: int, last: int) -> None:
+    """Add the lines first..last that no error file names, where all of them failed."""
+    cursor.execute(f"CREATE TABLE IF NOT EXISTS {_PART_TABLE}")
+    cursor.execute(f"DELETE FROM rejected_part WHERE line NOT BETWEEN {first} AND {last}")
+    cursor.execute(
+        f"INSERT INTO rejected_part SELECT line, {quoted(NO_REASON)} "
+        f"FROM range({first}, {last + 1}) lines(line) ON CONFLICT DO NOTHING"
+    )
 
 
 def keep(cursor: Cursor) -> None:

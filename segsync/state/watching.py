@@ -35,6 +35,13 @@ def say_again(database: Database, run: Run, executions: int) -> int:
     """Make what is watched of a run pending: it has so many executions now. Returns how many."""
     watched = "watched WHERE run = ? AND keyspace IN (SELECT id FROM keyspaces)"
     with database.transaction():
+        # What was refused before says nothing of what the platform has now.
+        database.execute(
+            "DELETE FROM rejects WHERE (keyspace, identifier) IN "
+            "(SELECT keyspace, identifier FROM watched WHERE run = ?) "
+            "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending)",
+            (run.serial,),
+        )
         database.execute(
             "INSERT INTO pending SELECT keyspace, identifier, 'UPDATE', 0, 0 "
             f"FROM {watched} ON CONFLICT (keyspace, identifier) DO NOTHING",
