@@ -24,7 +24,8 @@ import pyarrow as pa
 from segsync import readers, runs
 from segsync.engine import snapshot
 from segsync.source import reading
-from segsync.state import file, opening, store
+from segsync.state import file, opening
+from segsync.state import reading as state_reading
 from tests.simulation.lean import LeanDatabase, open_shop
 
 OPEN = duckdb.connect
@@ -190,7 +191,7 @@ def in_one_thread(folder: str) -> Iterator[None]:
         (runs, "ThreadPoolExecutor", Pool),
         (readers, "open_source", open_shop),
         (tempfile, "tempdir", folder),
-        *((module, "Database", LeanDatabase) for module in (file, opening, store)),
+        *((module, "Database", LeanDatabase) for module in (file, opening, state_reading)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     absent = [name for name in ABSENT if name not in sys.modules]
