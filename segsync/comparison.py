@@ -104,13 +104,12 @@ def compare_removed(
             return replace(
                 plan, counts=Counts(snapshot=facts.live), waiting=known.number in around.watched
             )
-        asked = Asked(_policy(around, NEVER, known=known), "error")
+        asked = Asked(_policy(around, NEVER, known=known))
         difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(0, {}, 0), difference, facts)
     held = counts.deferred or known.number in around.watched
     plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
     found = around.engine.examples(known.number, around.samples)
-    around.engine.release(known.number)
     return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
 
 
@@ -199,7 +198,7 @@ def _compare(
     except EngineError as error:
         around.state.raise_if_damage(error.message)
         raise
-    facts = snapshot.facts if snapshot else SnapshotFacts(0, 0, 0)
+    facts = snapshot.facts if snapshot else SnapshotFacts()
     if known:
         _check_digest(around, known, facts)
     return difference, facts

@@ -35,7 +35,6 @@ LONGEST_MS = DAY_MS
 """A duration in minutes says when a member leaves only as long as its command is fresh."""
 LARGEST_PLAN = 256 * 1024 * 1024
 LONGEST_SEAL = 1024
-BLOCK = 1024 * 1024
 
 
 def save(planned: Planned, path: Path) -> None:
@@ -64,14 +63,15 @@ def save(planned: Planned, path: Path) -> None:
 
 
 def _write(file: Any, text: bytes, commands: Path) -> None:
-    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(PLAN, text)
         archive.write(commands, COMMANDS)
         archive.writestr(SEAL, _seal(hashlib.sha256(text).hexdigest(), _hash_file(commands)))
 
 
-def _seal(plan_sha256: str, commands_sha256: str) -> str:
-    return hashlib.sha256(f"{VERSION} {plan_sha256} {commands_sha256}".encode()).hexdigest()
+def _seal(plan_sha256: str, commands_sha256: str) -> bytes:
+    text = f"{VERSION} {plan_sha256} {commands_sha256}"
+    return hashlib.sha256(text.encode()).hexdigest().encode()
 
 
 def _hash_file(path: Path) -> str:
@@ -137,7 +137,7 @@ def _unpacked(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
         yield document, commands
 
 
-def _extract(path: Path, commands: Path) -> tuple[bytes, str]:
+def _extract(path: Path, commands: Path) -> tuple[bytes, bytes]:
     """Write the commands to a file; returns the plan's text and the seal."""
     try:
         if path.exists() and not path.is_file():
@@ -149,8 +149,8 @@ def _extract(path: Path, commands: Path) -> tuple[bytes, str]:
             if sizes[PLAN] > LARGEST_PLAN or sizes[SEAL] > LONGEST_SEAL:
                 raise _unusable(path, "it is too large")
             with archive.open(COMMANDS) as packed, commands.open("wb") as file:
-                shutil.copyfileobj(packed, file, BLOCK)
-            return archive.read(PLAN), archive.read(SEAL).decode("ascii", "replace")
+                shutil.copyfileobj(packed, file)
+            return archive.read(PLAN), archive.read(SEAL)
     except FileNotFoundError:
         raise PlanFileError(
             f"there is no plan file {path}", hint="make one with `segsync plan --out`"
@@ -197,8 +197,6 @@ def _check_fits(
         )
     if plan["spec_sha256"] != spec.sha256:
         raise _unusable(path, "the spec has changed since")
-    if document["format"] != spec.destination.format:
-        raise _unusable(path, f"it is for `format: {document['format']}`")
     if document["digest_probe"] != engine.digest_probe():
         raise _unusable(path, "it was made by another version of the engine (DuckDB)")
 
@@ -209,7 +207,6 @@ def _to_json(planned: Planned) -> bytes:
     places = [(number, place) for number, place in planned.engine.keyspaces.all()]
     document = {
         "version": VERSION,
-        "format": planned.spec.destination.format,
         "digest_probe": planned.engine.digest_probe(),
         "plan": plan,
         "targets": [asdict(target) for target in targets(planned.plan, planned.spec)],
@@ -217,7 +214,7 @@ def _to_json(planned: Planned) -> bytes:
         "reasserted": list(planned.reasserted),
         "keyspaces": [_place_row(number, place) for number, place in places if place[0] in numbers],
     }
-    return json.dumps(document, ensure_ascii=True, allow_nan=False, default=dict).encode()
+    return json.dumps(document, default=dict).encode()
 
 
 def _place_row(number: int, place: Place) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def select(
             hint=f"the spec has: {', '.join(names[:10])}",
         )
     by_address = {item.address: item for item in known}
-    numbers = iter(range(max((item.number for item in known), default=0) + 1, 2**31))
+    numbers = itertools.count(max((item.number for item in known), default=0) + 1)
     segments = tuple(
         _selected(segment, by_address.get(segment.address), numbers)
         for segment in spec.segments
@@ -111,7 +112,7 @@ def _meant(
 def _check_name(name: str, names: list[str]) -> None:
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names)
     raise UsageError(
         f"there is no segment {name!r} in the spec",
         hint=f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names[:10])}",

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsync.engine.desired import LARGEST_DATA_BAG, REASONS, fingerprint_of, policy_text
-from segsync.engine.facts import Deferred
+from segsync.engine.facts import Deferred, Example
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, IdentifierKind, Segment
 from tests.support.comparing import (
     NOW_MS,
@@ -35,6 +35,11 @@ BAG = segment(data_bag=("total",))
 
 def print_of(total: int, minutes: int = NEVER) -> int:
     return fingerprint_of(f'{policy_text(minutes)}{{"total":{total}}}')
+
+
+def ts_print(row: dict[str, Any]) -> int:
+    policy = f"ts:{row['expiration_ts']}|" if row["expiration_ts"] else "never|"
+    return fingerprint_of(f'{policy}{{"total":{row["total"]}}}')
 
 
 def row(name: str, total: int) -> dict[str, Any]:
@@ -295,6 +300,16 @@ def test_members_are_renewed_between_a_half_and_three_quarters_of_their_time() -
     assert (renewed(0.9501, always), renewed(0.8999, always)) == (0, 400)
 
 
+@pytest.mark.parametrize(("minutes", "more"), [(MONTH, DAY_MS), (100, 10 * MINUTE_MS)])
+def test_more_time_left_than_a_command_gives_is_a_renewal(minutes: int, more: int) -> None:
+    """The clock was ahead when it was sent: a day of that does no harm, or a tenth of the time."""
+    for left, words in ((more, {}), (more + 1, {"a": "renew"})):
+        expires = NOW_MS + minutes * MINUTE_MS + left
+        known = (fingerprint_of(policy_text(minutes)), expires)
+        of = segment(expiration_minutes=minutes)
+        assert one(accounts("a"), of=of, snapshot={"a": known})[1] == words
+
+
 def test_the_moment_of_renewal_depends_on_the_expiry_so_that_cycles_do_not_line_up() -> None:
     names = [f"u{n}" for n in range(400)]
     monthly = segment(expiration_minutes=MONTH)
@@ -333,6 +348,7 @@ def test_members_that_never_expire_are_reasserted_once_in_a_period() -> None:
     [
         (0, 70, 130),
         (NOW_MS + MONTH * MINUTE_MS + 1, 70, 130),
+        (NOW_MS + MONTH * MINUTE_MS, 0, 0),
         (NOW_MS + 1, 0, 0),
         (NOW_MS, 0, 0),
         (NOW_MS - MONTH * MINUTE_MS // 2, 430, 570),
@@ -456,6 +472,16 @@ def test_rows_of_one_identifier_that_differ_are_a_conflict() -> None:
     assert compared.difference.duplicates == 2
 
 
+def test_examples_of_conflicts_come_in_order_and_tell_whose_they_are() -> None:
+    rows = [row(name, total) for name, total in zip("bbaacc", (1, 2, 1, 2, 1, 1), strict=True)]
+    with Bench() as bench:
+        of = segment(data_bag=("total",), compartment_id="1000")
+        number = bench.compare(rows, COLUMNS, of=of).number
+        found = [bench.engine.conflict_examples(number, limit) for limit in (1, 9)]
+    a, b = (Example("conflict", IdentifierKind.USER_ACCOUNT_ID, "1000", name) for name in "ab")
+    assert found == [[a], [a, b]]
+
+
 @pytest.mark.parametrize("choice", ["latest_expiry", "any"])
 def test_a_conflict_is_resolved_the_same_way_in_any_order_of_the_rows(choice: Any) -> None:
     columns = ("user_account_id", "total", "expiration_ts")
@@ -477,6 +503,9 @@ def test_a_conflict_is_resolved_the_same_way_in_any_order_of_the_rows(choice: An
             bench.arrange()
             found.add(tuple(bench.changes()[1]))
     [changes] = found
+    left = [row for row in rows if choice == "any" or row["expiration_ts"] != NOW_MS + DAY_MS]
+    prints = {name: [ts_print(r) for r in left if r["user_account_id"] == name] for name in "ab"}
+    assert [change.fingerprint for change in changes] == [min(prints["a"]), min(prints["b"])]
     if choice == "latest_expiry":
         assert [change.expires_at for change in changes] == [NOW_MS + 2 * DAY_MS, 0]
 
@@ -525,10 +554,11 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
         assert compared.rows.expired == (2 if code == 2 else 0)
         assert compared.difference.desired == compared.difference.add == 1
         examples = bench.engine.invalid_examples(compared.number, 5)
-        assert [(example.row, example.reason) for example in examples] == [
-            (1, REASONS[code]),
-            (3, REASONS[code]),
-        ]
+        assert bench.engine.invalid_examples(compared.number, 1) == examples[:1]
+    shown = examples[0].identifier if "email" in bad else next(iter(bad.values()), None)
+    assert examples == [
+        Example("invalid", None, None, shown, row=row, reason=REASONS[code]) for row in (1, 3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -570,10 +600,14 @@ def test_a_limit_is_where_it_is_said_to_be(column: str, value: Any, code: int | 
 
 
 def test_what_the_source_says_of_a_row_is_its_reason() -> None:
-    rows = [{"user_account_id": None, "__invalid": "user_account_id is bytes: cast it"}]
-    compared, words = one([*rows, *accounts("a")])
-    assert compared.rows.invalid_reasons == {"user_account_id is bytes: cast it": 1}
-    assert words == {"a": "add"}
+    reason = "user_account_id is bytes: cast it"
+    rows = [{"user_account_id": None, "__invalid": reason}]
+    with Bench() as bench:
+        compared = bench.compare([*rows, *accounts("a")])
+        examples = bench.engine.invalid_examples(compared.number, 5)
+    assert compared.rows.invalid_reasons == {reason: 1}
+    assert examples == [Example("invalid", None, None, None, row=1, reason=reason)]
+    assert compared.difference.add == 1
 
 
 @pytest.mark.parametrize(

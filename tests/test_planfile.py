@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -57,7 +58,10 @@ def refusal(world: World, path: Path) -> PlanFileError:
 
 def test_what_was_shown_is_what_is_sent(world: World, saved: Path) -> None:
     with world.planned() as planned, zipfile.ZipFile(saved) as archive:
-        shown = json.loads(archive.read("plan.json"))["plan"]
+        assert archive.namelist() == ["plan.json", "commands.parquet", "seal"]
+        document = json.loads(archive.read("plan.json"))
+        shown = document["plan"]
+        assert document["version"] == 1
         assert sum(part["size"] for part in shown["parts"]) == planned.plan.size
     report = world.apply_saved(saved)
     assert report.exit is Exit.DONE
@@ -207,6 +211,21 @@ def edited(path: Path, change: Callable[[dict[str, Any]], object], **entries: by
             archive.writestr(name, value)
 
 
+def sealed_anew(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """As `edited`, with the seal of what is in it."""
+    edited(path, change)
+    with zipfile.ZipFile(path) as archive:
+        digests = [
+            hashlib.sha256(archive.read(name)).hexdigest()
+            for name in ("plan.json", "commands.parquet")
+        ]
+    edited(
+        path,
+        lambda _: None,
+        seal=hashlib.sha256(" ".join(["1", *digests]).encode()).hexdigest().encode(),
+    )
+
+
 EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another serial": lambda d: d["plan"].update(serial=7),
     "no plan": lambda d: d.pop("plan"),
@@ -227,6 +246,75 @@ def test_an_edited_plan_is_refused(world: World, saved: Path, what: str) -> None
     refusal(world, saved)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: d.update(version=2), "another version of segsync (format 2)"),
+        (lambda d: d.update(digest_probe=1), "another version of the engine (DuckDB)"),
+        (lambda d: d["plan"]["parts"][0].update(size=1), "not those that were planned"),
+        (lambda d: d["plan"].update(api_origin="https://b.example"), "at https://b.example"),
+        (lambda d: d["plan"].update(spec_sha256="0"), "the spec has changed"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused_with_the_reason(
+    world: World, saved: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    sealed_anew(saved, change)
+    assert reason in refusal(world, saved).message
+
+
+def test_a_plan_that_was_sealed_anew_is_the_same_plan(world: World, saved: Path) -> None:
+    sealed_anew(saved, lambda _: None)
+    assert world.apply_saved(saved).exit is Exit.DONE
+
+
+@pytest.mark.parametrize(("size", "too_large"), [(2**28, False), (2**28 + 1, True)])
+def test_a_plan_of_more_than_256_mebibytes_is_not_unpacked(
+    world: World, saved: Path, size: int, too_large: bool
+) -> None:
+    """The archive's directory says how large an entry will be."""
+    content = bytearray(saved.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    assert content[entry + 46 :].startswith(b"plan.json")
+    content[entry + 24 : entry + 28] = size.to_bytes(4, "little")
+    saved.write_bytes(content)
+    if too_large:
+        assert "too large" in refusal(world, saved).message
+    else:
+        assert world.apply_saved(saved).exit is Exit.DONE
+
+
+@pytest.mark.parametrize(("ahead_ms", "refused"), [(300_000, False), (300_001, True)])
+def test_a_plan_may_be_five_minutes_ahead_of_the_clock_that_applies_it(
+    world: World, saved: Path, ahead_ms: int, refused: bool
+) -> None:
+    world.clock.wrong_by_ms = -ahead_ms
+    if refused:
+        assert "a later time than now" in refusal(world, saved).message
+    else:
+        assert world.apply_saved(saved).exit is Exit.DONE
+
+
+def test_a_plan_for_a_new_state_of_another_datamart_is_told(world: World, tmp_path: Path) -> None:
+    world.define("vip", rows=["a"])
+    world.save(tmp_path / "plan")
+    world.destination["datamart_id"] = "1510"
+    with pytest.raises(PlanFileError, match="for datamart 1509 at http"):
+        world.apply_saved(tmp_path / "plan")
+    assert not world.uploads
+
+
+def test_a_plan_that_cannot_be_saved_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
+    world.define("vip", rows=["a"])
+    folder = tmp_path / "plan"
+    folder.mkdir()
+    (folder / "file").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(PlanFileError, match="cannot be saved"):
+        world.save(folder)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_other_commands_are_refused(world: World, saved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     world.fill("vip", [("a", 1)])
@@ -237,7 +325,12 @@ def test_other_commands_are_refused(world: World, saved: Path, tmp_path: Path) -
     refusal(world, saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"{}", b"x" * 100_000_000, b"\x00" * 4096])
+EMPTY_ARCHIVE = b"PK\x05\x06" + bytes(18)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", b"{}", EMPTY_ARCHIVE, b"x" * 100_000_000, b"\x00" * 4096]
+)
 def test_what_is_no_plan_is_refused(world: World, saved: Path, content: bytes) -> None:
     saved.write_bytes(content)
     refusal(world, saved)

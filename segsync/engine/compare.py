@@ -125,12 +125,11 @@ def _removes_again(cursor: Cursor, number: int, shape: Shape) -> bool:
     One that was rejected may be so once more: whom it has taken along the run's end tells.
     """
     pending = f"FROM doubts_{number} GROUP BY ALL HAVING bool_or(pending) AND NOT bool_or(stayed)"
-    return bool(
-        cursor.rows(
-            f"SELECT 1 FROM (SELECT keyspace, identifier {pending}) p ANTI JOIN desired_{number} d "
-            f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier LIMIT 1"
-        )
+    removed = (
+        f"(SELECT keyspace, identifier {pending}) p ANTI JOIN desired_{number} d "
+        f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier"
     )
+    return _count(cursor, removed) > 0
 
 
 def _change_sql(shape: Shape, policy: Policy, beside: str) -> str:
@@ -182,10 +181,7 @@ def _reassert_sql(policy: Policy) -> str:
         return "false"
     period = policy.reassert_minutes * MINUTE_MS
     since = policy.reasserted_at_ms
-    was_never = not since or since > policy.now_ms + period  # or the clock was ahead then
-    if policy.now_ms - since >= period and not was_never:
-        return "true"
-    if was_never:
+    if not since or since > policy.now_ms + period:  # never, or the clock was ahead then
         since = policy.now_ms - period // FIRST_REASSERTED
     turn = f"({fingerprint_sql('s.identifier')} % {period})"
     return f"((({policy.now_ms} - {turn}) // {period}) > (({since} - {turn}) // {period}))"
@@ -221,7 +217,7 @@ def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) ->
         f"{shape.row_expires_sql} END"
     )
     rank = (
-        f"{expiry} DESC NULLS LAST, {shape.fingerprint_sql}"
+        f"{expiry} DESC, {shape.fingerprint_sql}"
         if on_conflict == "latest_expiry"
         else shape.fingerprint_sql
     )
@@ -260,8 +256,7 @@ def _spare_invalid(cursor: Cursor, number: int) -> int:
         f"(SELECT {named} FROM invalid_{number} WHERE invalid <> {EXPIRED})"
     )
     count = _count(cursor, spared)
-    if count:
-        cursor.execute(f"DELETE FROM {spared}")
+    cursor.execute(f"DELETE FROM {spared}")
     return count
 
 

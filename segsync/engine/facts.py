@@ -37,9 +37,9 @@ class Rows:
 class SnapshotFacts:
     """What was read of a segment's snapshot: its digest, its members that have not lapsed, all."""
 
-    digest: int
-    live: int
-    members: int
+    digest: int = 0
+    live: int = 0
+    members: int = 0
 
     def __add__(self, other: SnapshotFacts) -> SnapshotFacts:
         """Both together: a digest is a sum."""
@@ -77,7 +77,7 @@ class Asked:
     """
 
     policy: Policy
-    on_conflict: str
+    on_conflict: str = "error"
     doubted: Opener | None = None
     rejected: Opener | None = None
     spares_invalid: bool = False

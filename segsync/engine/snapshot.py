@@ -97,7 +97,7 @@ class Snapshot:
         self._start()
 
     def _start(self) -> None:
-        self._facts = SnapshotFacts(0, 0, 0)
+        self._facts = SnapshotFacts()
         self._schema: pyarrow.Schema | None = None
         self._waiting: deque[pyarrow.RecordBatch] = deque()
         self._rest: pyarrow.RecordBatch | None = None
