@@ -106,7 +106,7 @@ def compare_removed(
             )
         asked = Asked(_policy(around, NEVER, known=known))
         difference, facts = _compare(around, known.number, snapshot, asked, known)
-    counts = _counts(Rows(0, {}, 0), difference, facts)
+    counts = _counts(Rows(), difference, facts)
     held = counts.deferred or known.number in around.watched
     plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
     found = around.engine.examples(known.number, around.samples)

@@ -14,9 +14,9 @@ import yaml
 
 from segsync.emulator import ExecutionScript, http_error
 from segsync.model import DAY_MS
-from segsync.plan import Plan, SegmentStatus
+from segsync.plan import Counts, Plan, SegmentStatus
 from segsync.report import Exit
-from tests.support.world import START_MS, Row, World, assert_sound
+from tests.support.world import START_MS, Row, Said, World, assert_sound
 
 
 @pytest.fixture
@@ -76,6 +76,27 @@ def test_the_user_is_shown_what_is_sent(world: World) -> None:
     assert shown == [report.plan]
     [record] = [r for r in world.emulator.request_log if r.endpoint == "upload"]
     assert record.body_size == shown[0].size
+
+
+class Reading(Said):
+    """Remembers the queries that were read, and how many rows they gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, int | None]] = []
+
+    def reading(self, segment: str) -> None:
+        self.told.append((segment, None))
+
+    def read(self, segment: str, rows: int) -> None:
+        self.told.append((segment, rows))
+
+
+def test_the_user_is_told_what_is_read_and_how_much_it_was(world: World) -> None:
+    world.said = reading = Reading()
+    world.define("vip", rows=["a", "b", "b"])
+    world.plan()
+    assert reading.told == [("vip", None), ("vip", 3)]
 
 
 def test_several_segments_go_out_in_one_execution(world: World) -> None:
@@ -188,7 +209,9 @@ def test_a_removed_segment_loses_its_members_and_leaves_the_state(world: World) 
     report = world.apply()
     assert report.plan is not None
     assert [s.status for s in report.plan.segments] == [SegmentStatus.OK, SegmentStatus.REMOVED]
-    assert report.plan.totals.remove == 2
+    removed = report.plan.segments[1]
+    assert removed.counts == Counts(snapshot=2, remove=2, removed_live=2)
+    assert len(removed.samples) == 2
     assert not world.members("vip")
     assert_sound(world)
     assert [s.name for s in world.plan().segments] == ["reader"]
@@ -202,6 +225,8 @@ def test_a_removed_segment_may_keep_its_members(world: World) -> None:
     report = world.apply()
     assert report.run is not None
     assert report.run.outcome.confirmed == 0
+    assert report.plan is not None
+    assert report.plan.segments[1].counts == Counts(snapshot=2)
     assert len(world.members("vip")) == 2
     assert_sound(world)
 

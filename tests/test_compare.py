@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -408,6 +408,10 @@ def test_the_digests_of_the_changes_lead_from_that_of_the_snapshot_to_the_next()
         bench.arrange()
         changes = bench.changes()[1]
     assert {change.word for change in changes} == {"add", "update", "renew", "remove", "forget"}
+    counts = asdict(before.difference)
+    assert {word: counts[word] for word in counts if counts[word] == 1} == dict.fromkeys(
+        ("add", "update", "renew", "remove", "forget", "removed_live"), 1
+    )
     for change in changes:
         if change.word in ("remove", "forget"):
             del snapshot[change.identifier]

@@ -62,7 +62,7 @@ def of_account(chosen: Any, **more: Any) -> tuple[Any, ...]:
 
 def test_fields_stand_in_the_order_of_the_documentation_and_absent_ones_are_left_out() -> None:
     everything = segment(
-        address=Address("segment_id", "88123"), compartment_id="1000", data_bag=("total", "name")
+        address=Address("segment_id", "88123"), compartment_id="é", data_bag=("total", "name")
     )
     columns = ("user_account_id", "expiration_ts", "total", "name")
     row = {
@@ -72,7 +72,7 @@ def test_fields_stand_in_the_order_of_the_documentation_and_absent_ones_are_left
         "name": '"A"',
     }
     assert payload("ndjson", (everything, columns, [row], {})) == (
-        '{"operation":"UPDATE","compartment_id":"1000","user_account_id":"u1",'
+        '{"operation":"UPDATE","compartment_id":"é","user_account_id":"u1",'
         '"segment_id":"88123","expiration_duration":2,'
         f'"expiration_ts":{NOW_MS + 90_000},'
         '"data_bag":"{\\"name\\":\\"A\\",\\"total\\":5}"}\n'
@@ -171,6 +171,28 @@ def test_csv_has_the_documented_names_as_its_header_and_quotes_what_it_must() ->
         "DELETE,1000,gone,,,5,,0,,\r\n"
         f'UPDATE,1000,"a""b,c",,,5,,1,{NOW_MS + 60_000},"{{""a"":""b""}}"\r\n'
     )
+
+
+def test_csv_says_the_same_as_ndjson() -> None:
+    later = NOW_MS + DAY_MS
+    rows: list[dict[str, Any]] = [
+        {"user_account_id": "u1", "compartment_id": "1000", "expiration_ts": later},
+        {"user_account_id": "u2", "data_bag": '{"a":1}', "expiration_ts": 0},
+        {"email_hash": "h", "data_bag": "{}"},
+        {"user_agent_id": "vec:1"},
+    ]
+    columns = ("user_account_id", "compartment_id", "email_hash", "user_agent_id")
+    known = {"snapshot": {"gone": (1, 0)}}
+    monthly = segment(expiration_minutes=MONTH, address=Address("segment_id", "5"))
+    cases = [
+        (segment(), (*columns, "expiration_ts", "data_bag"), rows, known),
+        (monthly, ("user_account_id",), accounts("u1"), known),
+    ]
+    lines = [json.loads(line) for line in payload("ndjson", *cases).splitlines()]
+    table = header_for("csv").decode() + payload("csv", *cases)
+    filled = [{k: v for k, v in row.items() if v} for row in csv.DictReader(table.splitlines())]
+    assert filled == [{name: str(value) for name, value in line.items()} for line in lines]
+    assert len(filled) == 7
 
 
 @pytest.mark.parametrize("wire", ["ndjson", "csv"])
@@ -305,6 +327,7 @@ def test_the_journal_is_of_the_same_lines(tmp_path: Path) -> None:
         with bench.engine.journal(NOW_MS) as journal:
             rows = [row for batch in journal for row in batch.to_pylist()]
     assert [row["line"] for row in rows] == [1, 2, 3]
+    assert (rows[0]["fingerprint"], rows[0]["expires_at"]) == (0, 0)
     assert [(row["identifier"], row["change"] == "remove") for row in rows] == [
         (line["user_account_id"], line["operation"] == "DELETE") for line in lines
     ]

@@ -457,6 +457,20 @@ def test_damage_in_a_segment_that_is_not_read_stops_an_apply(world: World, left_
     assert world.plan(targets=("few",)).totals.add == 1
 
 
+@pytest.mark.parametrize("members", ["delete", "keep"])
+def test_damage_in_a_segment_that_is_removed_stops_an_apply(world: World, members: str) -> None:
+    """Even where nothing is to be done with its members."""
+    world.define("few", rows=["a", "b"])
+    world.define("old", rows=["a", "b"])
+    world.apply()
+    world.drop("old", members)
+    with_statement("UPDATE members SET expires_at = 1 WHERE keyspace = 2")(world.state)
+    uploads = len(world.uploads)
+    with pytest.raises(StateDamaged):
+        world.apply()
+    assert len(world.uploads) == uploads
+
+
 def test_a_state_that_was_cut_off_anywhere_is_refused(world: World) -> None:
     well_filled(world)
     good = world.state.read_bytes()

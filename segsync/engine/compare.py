@@ -204,7 +204,7 @@ def _some_repeat(cursor: Cursor, number: int, alone: int) -> bool:
         f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
         "GROUP BY h)"
     )
-    return alone > 1 and alone != _count(cursor, hashes)
+    return alone != _count(cursor, hashes)
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:
@@ -317,7 +317,7 @@ def _count_changes(cursor: Cursor, number: int, now_ms: int) -> _Counts:
             count(*) FILTER (WHERE change = {FORGET} AND confirmed),
             count(*) FILTER (WHERE change = {FORGET} AND NOT confirmed),
             count(*) FILTER (WHERE retry AND change <> {FORGET}),
-            count(*) FILTER (WHERE retry AND matched AND NOT confirmed),
+            count(*) FILTER (WHERE retry AND NOT confirmed),
             count(*) FILTER (WHERE change = {REMOVE} AND (NOT confirmed
                 OR old_expires = 0 OR old_expires > {now_ms})),
             count(*) FILTER (WHERE NOT matched),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from segsync.model import Address, IdentifierKind
@@ -23,9 +23,9 @@ class Rows:
     `expired` (part of `invalid`) counts rows whose own `expiration_ts` has passed.
     """
 
-    queried: int
-    invalid_reasons: Mapping[str, int]
-    expired: int
+    queried: int = 0
+    invalid_reasons: Mapping[str, int] = field(default_factory=dict)
+    expired: int = 0
 
     @property
     def invalid(self) -> int:

@@ -47,12 +47,16 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
     "segsync/reconcile.py": ("test_apply", "test_planfile", "test_recovery", "test_state_file"),
-    "segsync/planning.py": ("test_apply", "test_planfile", "test_rejects", "test_expiry"),
-    "segsync/comparison.py": ("test_apply", "test_rejects", "test_expiry", "test_planfile"),
+    "segsync/planning.py": (
+        "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
+    ),
+    "segsync/comparison.py": (
+        "test_apply", "test_rejects", "test_expiry", "test_planfile", "test_state_file",
+    ),
     "segsync/lookups.py": ("test_apply", "test_planfile"),
     "segsync/selection.py": ("test_apply", "test_cli"),
     "segsync/planfile.py": ("test_planfile", "test_cli"),
-    "segsync/plan.py": ("test_apply", "test_planfile", "test_render_plan"),
+    "segsync/plan.py": ("test_plan", "test_apply", "test_planfile", "test_render_plan"),
     "segsync/payload.py": ("test_payload", "test_apply"),
 }  # fmt: skip
 
