@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -579,7 +580,10 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
         ("data_bag", '{"a":[9223372036854775807,-9223372036854775808]}', None),
         ("data_bag", '{"a":-9223372036854775809}', 14),
         ("data_bag", '{"a":{"b":12345678.123456789012}}', 14),
+        ("data_bag", '{"a":10000000000000000000}', 14),
         ("data_bag", '{"a":1234567.1234567890}', None),
+        ("data_bag", '{"a":12345678.1234567890}', 14),
+        ("data_bag", '{"a":100000000.0000000001}', 14),
         ("data_bag", '{"a":"12345678.123456789012345678,}"}', None),
         ("expiration_ts", -1, 10),
         ("expiration_ts", 0, None),
@@ -601,6 +605,40 @@ def test_a_limit_is_where_it_is_said_to_be(column: str, value: Any, code: int | 
     compared, words = one([row], *sorted(row, reverse=True), of=chosen)
     assert compared.rows.invalid_reasons == ({REASONS[code]: 1} if code else {})
     assert list(words.values()) == ([] if code else ["add"])
+
+
+def test_a_compartment_with_a_nul_character_is_invalid() -> None:
+    rows = [{"user_account_id": "a", "compartment_id": "1\x000"}, {"user_account_id": "b"}]
+    compared, words = one(rows, "user_account_id", "compartment_id")
+    assert compared.rows.invalid_reasons == {REASONS[8]: 1}
+    assert words == {"b": "add"}
+
+
+@pytest.mark.parametrize("column", ["data_bag", "name"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_data_bag_of_exactly_a_mebibyte_is_sent(column: str, more: int) -> None:
+    """Whether it comes as a whole, or is made of columns."""
+    frame = f'{{"name":"{"x" * (LARGEST_DATA_BAG - 11 + more)}"}}'
+    assert len(frame) == LARGEST_DATA_BAG + more
+    value = frame if column == "data_bag" else frame.removeprefix('{"name":').removesuffix("}")
+    with Bench() as bench:
+        of = segment(data_bag=("name",) if column == "name" else ())
+        rows = [{"user_account_id": "a", column: value}]
+        compared = bench.compare(rows, ("user_account_id", column), of=of)
+        lines = [json.loads(line) for line in bench.lines(bench.arrange()).splitlines()]
+    assert [line["data_bag"] for line in lines] == [frame] * (1 - more)
+    assert compared.rows.invalid_reasons == ({REASONS[13]: 1} if more else {})
+
+
+def test_the_most_frequent_reasons_of_the_source_come_first() -> None:
+    rows = [{"__invalid": reason} for reason in ("c", "b", "a", "b")]
+    compared, _ = one([*rows, {"user_account_id": ""}])
+    assert list(compared.rows.invalid_reasons.items()) == [
+        (REASONS[5], 1),
+        ("b", 2),
+        ("a", 1),
+        ("c", 1),
+    ]
 
 
 def test_what_the_source_says_of_a_row_is_its_reason() -> None:

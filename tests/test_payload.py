@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from segsync.engine import Layout, Target, header_for
 from segsync.errors import SegsyncError
-from segsync.model import DAY_MS, NEVER, Address
+from segsync.model import DAY_MS, MINUTE_MS, NEVER, Address
 from segsync.payload import write_parts
 from segsync.report import Exit
 from tests.support.comparing import NOW_MS, Bench, accounts, segment
@@ -311,6 +311,7 @@ def test_a_part_is_one_private_file_and_its_digest(tmp_path: Path) -> None:
         with pytest.raises(SegsyncError) as caught:
             write_parts(bench.engine, parts, tmp_path / "nowhere", b"")
     assert caught.value.hint
+    assert [file.part.number for file in files] == list(range(1, len(parts) + 1))
     assert b"".join(file.path.read_bytes() for file in files).decode() == whole
     for file in files:
         content = file.path.read_bytes()
@@ -321,13 +322,16 @@ def test_a_part_is_one_private_file_and_its_digest(tmp_path: Path) -> None:
 
 def test_the_journal_is_of_the_same_lines(tmp_path: Path) -> None:
     with Bench() as bench:
-        bench.compare(accounts("b", "a"), snapshot={"c": (1, 0), "a": (1, 0)})
+        of = segment(expiration_minutes=MONTH)
+        bench.compare(accounts("b", "a"), of=of, snapshot={"c": (1, 0), "a": (1, 0)})
         parts = bench.arrange()
         lines = [json.loads(line) for line in bench.lines(parts).splitlines()]
         with bench.engine.journal(NOW_MS) as journal:
             rows = [row for batch in journal for row in batch.to_pylist()]
     assert [row["line"] for row in rows] == [1, 2, 3]
-    assert (rows[0]["fingerprint"], rows[0]["expires_at"]) == (0, 0)
+    assert rows[0]["fingerprint"] == 0
+    lapse = NOW_MS + MONTH * MINUTE_MS
+    assert [row["expires_at"] for row in rows] == [0, lapse, lapse]
     assert [(row["identifier"], row["change"] == "remove") for row in rows] == [
         (line["user_account_id"], line["operation"] == "DELETE") for line in lines
     ]

@@ -48,7 +48,7 @@ REASONS: Mapping[int, str] = {
     5: "empty identifier",
     6: "identifier with a NUL character",
     7: f"identifier longer than {LONGEST_IDENTIFIER} bytes",
-    8: "empty compartment_id",
+    8: "compartment_id is empty, or has a NUL character",
     9: "not an e-mail address",
     10: "expiration_ts is negative or beyond the year 9999",
     11: "expiration_ts looks like seconds: milliseconds are meant",
@@ -199,7 +199,7 @@ class _Loading:
 
     def _kind_sql(self) -> str:
         whens = [f"WHEN {column(n)} IS NOT NULL THEN {KINDS.index(kind)}" for n, kind in self.kinds]
-        return f"CASE {' '.join(whens)} ELSE 0 END"
+        return f"CASE {' '.join(whens)} END"
 
     def _compartment_sql(self) -> str:
         fallback = quoted(self.segment.compartment_id) if self.segment.compartment_id else "NULL"
@@ -242,9 +242,8 @@ class _Loading:
         checks = [
             f"WHEN {self._told} THEN {TOLD_BY_SOURCE}",
             f"WHEN {' AND '.join(f'{name} IS NULL' for name in names)} THEN 3",
+            f"WHEN {present} > 1 THEN 4",
         ]
-        if len(names) > 1:
-            checks.append(f"WHEN {present} > 1 THEN 4")
         for name in names:
             checks += [
                 f"WHEN {name} = '' THEN 5",
@@ -309,7 +308,7 @@ def _has_long_number_sql(name: str) -> str:
     bare = _bare_sql(name)
     digits = "ltrim(replace(n, '.', ''), '0')"
     return (
-        f"(regexp_matches({name}, '[0-9.]{{18}}') AND (regexp_matches({bare}, '[0-9]{{20}}') "
+        f"(regexp_matches({name}, '[0-9.]{{19}}') AND (regexp_matches({bare}, '[0-9]{{20}}') "
         f"OR len(list_filter(regexp_extract_all({bare}, '[0-9]+[.][0-9]+'), "
         f"lambda n: strlen({digits}) > 17)) > 0 "
         f"OR len(list_filter(regexp_extract_all({bare}, '-[0-9]{{19}}'), "
