@@ -217,6 +217,17 @@ def test_a_removed_segment_loses_its_members_and_leaves_the_state(world: World) 
     assert [s.name for s in world.plan().segments] == ["reader"]
 
 
+def test_a_removed_segment_without_members_leaves_the_state(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.accounts("vip")
+    world.apply(allowed=("vip",))
+    world.drop("vip", "delete")
+    world.apply()
+    assert [s.name for s in world.plan().segments] == ["reader"]
+
+
 def test_a_removed_segment_may_keep_its_members(world: World) -> None:
     world.define("vip", rows=["a", "b"])
     world.define("reader", rows=["a"])

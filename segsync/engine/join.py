@@ -97,15 +97,7 @@ class Join:
             f"max(refused) AS refused FROM doubts_{self.number} WHERE {span} "
             "GROUP BY keyspace, identifier"
         )
-        return (
-            "SELECT coalesce(m.keyspace, p.keyspace) AS keyspace, "
-            "coalesce(m.identifier, p.identifier) AS identifier, m.fingerprint, "
-            "coalesce(m.expires_at, 0) AS expires_at, coalesce(p.pending, false) AS pending, "
-            "coalesce(p.newcomer, false) AS newcomer, coalesce(p.stayed, false) AS stayed, "
-            "p.refused "
-            f"FROM ({members}) m FULL JOIN ({doubts}) p "
-            "ON m.keyspace = p.keyspace AND m.identifier = p.identifier"
-        )
+        return f"SELECT * FROM ({members}) FULL JOIN ({doubts}) USING (keyspace, identifier)"
 
 
 def _span_sql(after: str | None, until: str | None) -> str:

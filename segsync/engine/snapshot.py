@@ -89,7 +89,7 @@ class Snapshot:
         self._members = members
         digest = digest_sql("keyspace", "identifier", "fingerprint", "expires_at")
         self._facts_sql = (
-            f"SELECT coalesce(sum({digest}), 0)::BIGINT, "
+            f"SELECT sum({digest})::BIGINT, "
             f"count(*) FILTER (WHERE expires_at = 0 OR expires_at > {now_ms}), count(*) "
             f"FROM ({members_sql(keyspace)})"
         )
@@ -203,7 +203,6 @@ class Snapshot:
         with self._members(behind) as reader:
             with self._room.changed:
                 self._schema = self._schema or reader.schema
-                self._room.changed.notify_all()
             seen: list[pyarrow.RecordBatch] = []
             for batch in reader:
                 if not batch.num_rows:
@@ -259,7 +258,5 @@ def _rows_up_to(batch: pyarrow.RecordBatch, until: str) -> int:
     """How many of a batch, in the order of its identifiers, do not come after this one."""
     import pyarrow.compute as compute
 
-    identifiers = batch.column("identifier")
-    if identifiers[-1].as_py() <= until:
-        return int(batch.num_rows)
-    return int(compute.sum(compute.less_equal(identifiers, until)).as_py() or 0)
+    before = compute.less_equal(batch.column("identifier"), until)
+    return int(compute.sum(before).as_py())
