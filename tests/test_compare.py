@@ -424,7 +424,7 @@ def test_the_digests_of_the_changes_lead_from_that_of_the_snapshot_to_the_next()
 
 
 def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
-    monthly = segment(expiration_minutes=MONTH)
+    monthly = segment(expiration_minutes=MONTH, compartment_id="1000")
     past, soon = NOW_MS - DAY_MS, NOW_MS + DAY_MS
     with Bench() as bench:
         compared = bench.compare(
@@ -450,6 +450,9 @@ def test_examples_tell_what_was_known_of_a_member_and_come_in_order() -> None:
         ("remove", "gone", 0, False),
     ]
     assert few == [item for item in many if item.identifier != "new 2"]
+    assert {(item.kind, item.compartment_id) for item in many} == {
+        (IdentifierKind.USER_ACCOUNT_ID, "1000")
+    }
 
 
 # -------------------------------------------------------------------- rows
