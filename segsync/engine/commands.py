@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsync.engine.compare import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS
 from segsync.engine.facts import Layout, Target
 from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS
 from segsync.engine.session import Cursor, quoted
 from segsync.engine.snapshot import digest_sql
 from segsync.model import MINUTE_MS, NEVER, IdentifierKind, LineRange, Part

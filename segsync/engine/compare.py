@@ -1,4 +1,4 @@
-"""Desired members against the snapshot: every rule of what becomes which change stands here."""
+"""Desired members against the snapshot: which of them change, counted, and without repetitions."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from segsync.engine.desired import (
     NO_ROW_EXPIRY,
     SEPARATOR_SQL,
     Shape,
-    fingerprint_sql,
 )
-from segsync.engine.facts import Asked, Deferred, Difference, Policy
+from segsync.engine.facts import Asked, Deferred, Difference
 from segsync.engine.join import Join
+from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, change_sql
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot
-from segsync.model import DAY_MS, LONGEST_PAUSE_MS, MINUTE_MS, NEVER, renewal_shares
+from segsync.model import LONGEST_PAUSE_MS
 
 if TYPE_CHECKING:
     import pyarrow
-
-ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5
-WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET: "forget"}
-FIRST_REASSERTED = 10
-"""Where the period was set later, one member in so many is due at once, instead of all."""
 
 
 def compare(
@@ -39,39 +34,33 @@ def compare(
     Duplicates are looked for only when the join shows that there are some: each matched row of the
     snapshot was matched once, and each addition is alone with its identifier, or rows repeat.
     """
-    if shape is None:
-        shape = Shape("0::BIGINT", "0::BIGINT", NO_ROW_EXPIRY, "NULL::VARCHAR")
-        cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
+    shape = shape or _nothing_desired(cursor, number)
     doubts = asked.doubted is not None or asked.rejected is not None
     if doubts:
         _load_doubts(cursor, number, asked)
-    policy = asked.policy
-    rows = shape.rows
+    now_ms = asked.policy.now_ms
     again = asked.doubted is not None and _removes_again(cursor, number, shape)
     beside = "s.newcomer" if again else "false"
-    change = _change_sql(shape, policy, beside)
+    change = change_sql(shape, asked.policy, beside)
     join = Join(number, shape, change, snapshot, doubts=doubts, beside=beside)
-    join.run(cursor, rows)
-    counts = _count_changes(cursor, number, policy.now_ms)
+    join.run(cursor, shape.rows)
+    counts = _count_changes(cursor, number, now_ms)
     duplicates = conflicts = 0
-    doubted = _count(cursor, _doubted_sql(number)) if doubts else 0
-    matched = (snapshot.facts.members if snapshot else 0) + doubted - counts.left
-    if rows - counts.alone != matched or _some_repeat(cursor, number, counts.alone):
+    if _some_repeat(cursor, join, counts):
         conflicts = _deduplicate(cursor, number, shape, asked.on_conflict)
-        duplicates = rows - _count(cursor, f"desired_{number}")
+        duplicates = shape.rows - _count(cursor, f"desired_{number}")
         cursor.execute(f"DROP TABLE changed_{number}")
-        join.run(cursor, rows)
-        counts = _count_changes(cursor, number, policy.now_ms)
+        join.run(cursor, shape.rows)
     deferred = Deferred()
     if asked.rejected is not None:
-        deferred = _defer_rejected(cursor, number, policy.now_ms)
+        deferred = _defer_rejected(cursor, number, now_ms)
     spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
-    if spared or asked.rejected is not None:
-        counts = _count_changes(cursor, number, policy.now_ms)
+    if duplicates or spared or asked.rejected is not None:
+        counts = _count_changes(cursor, number, now_ms)
     if doubts:
         cursor.execute(f"DROP TABLE doubts_{number}")
     return Difference(
-        desired=rows - duplicates,
+        desired=shape.rows - duplicates,
         duplicates=duplicates,
         conflicts=conflicts,
         add=counts.add,
@@ -86,6 +75,12 @@ def compare(
         in_doubt=counts.in_doubt,
         removed_live=counts.removed_live,
     )
+
+
+def _nothing_desired(cursor: Cursor, number: int) -> Shape:
+    """Of a segment without a query."""
+    cursor.execute(f"CREATE TABLE desired_{number} (identifier VARCHAR)")
+    return Shape("0::BIGINT", "0::BIGINT", NO_ROW_EXPIRY, "NULL::VARCHAR")
 
 
 def _count(cursor: Cursor, table: str) -> int:
@@ -132,61 +127,6 @@ def _removes_again(cursor: Cursor, number: int, shape: Shape) -> bool:
     return _count(cursor, removed) > 0
 
 
-def _change_sql(shape: Shape, policy: Policy, beside: str) -> str:
-    now = policy.now_ms
-    certain = now - policy.certain_after_ms
-    return f"""(CASE
-        WHEN d.identifier IS NULL THEN CASE
-            WHEN s.fingerprint IS NULL AND NOT s.pending THEN 0
-            WHEN s.pending THEN {REMOVE}
-            WHEN s.expires_at <> 0 AND s.expires_at <= {certain} THEN {FORGET}
-            ELSE {REMOVE} END
-        WHEN s.fingerprint IS NULL THEN {ADD}
-        WHEN s.expires_at <> 0 AND s.expires_at <= {now} THEN {ADD}
-        WHEN {shape.fingerprint_sql} <> s.fingerprint OR s.pending OR s.stayed OR {beside}
-            THEN {UPDATE}
-        WHEN s.refused = s.fingerprint OR {_due_sql(shape, policy)} THEN {RENEW}
-        ELSE 0 END)::UTINYINT"""
-
-
-def _due_sql(shape: Shape, policy: Policy) -> str:
-    """True for an unchanged member that is sent again: before it lapses, or to assert it."""
-    if shape.row_expires_sql != NO_ROW_EXPIRY:
-        return f"({shape.row_expires_sql} = {NEVER} AND {_reassert_sql(policy)})"
-    return _renewal_sql(policy) if policy.expiration_minutes != NEVER else _reassert_sql(policy)
-
-
-def _renewal_sql(policy: Policy) -> str:
-    """True for a member of whose expiration little is left.
-
-    More left than the whole duration, and a little: it was sent while the clock was ahead, and may
-    lapse at any time.
-    """
-    duration = policy.expiration_minutes * MINUTE_MS
-    longest = duration + min(DAY_MS, duration // 10)
-    lowest, highest = renewal_shares(policy.renew_at)
-    left = f"(s.expires_at - {policy.now_ms})"
-    member = fingerprint_sql("concat(s.identifier, ':', s.expires_at)")
-    spread = f"({member} % 1000003) / 1000003.0"
-    share = f"({lowest!r} + {highest - lowest!r} * {spread})"
-    return (
-        f"(CASE WHEN {left} >= {int(highest * duration)} THEN {left} > {longest} "
-        f"ELSE {left} < {share} * {duration} END)"
-    )
-
-
-def _reassert_sql(policy: Policy) -> str:
-    """True where a member's turn, spread over the period by a hash, came since the last time."""
-    if policy.reassert_minutes == NEVER:
-        return "false"
-    period = policy.reassert_minutes * MINUTE_MS
-    since = policy.reasserted_at_ms
-    if not since or since > policy.now_ms + period:  # never, or the clock was ahead then
-        since = policy.now_ms - period // FIRST_REASSERTED
-    turn = f"({fingerprint_sql('s.identifier')} % {period})"
-    return f"((({policy.now_ms} - {turn}) // {period}) > (({since} - {turn}) // {period}))"
-
-
 def _doubted_sql(number: int) -> str:
     """Members of unknown outcome that were not confirmed."""
     return (
@@ -195,16 +135,22 @@ def _doubted_sql(number: int) -> str:
     )
 
 
-def _some_repeat(cursor: Cursor, number: int, alone: int) -> bool:
-    """Whether desired rows that are alone may be of one identifier.
+def _some_repeat(cursor: Cursor, join: Join, counts: _Counts) -> bool:
+    """Whether identifiers were returned more than once.
 
-    Hashes are cheaper to tell apart than texts. Where two collide, a second look finds nothing.
+    Of those that are alone hashes are cheaper to tell apart than texts. Where two collide, a second
+    look finds nothing.
     """
+    number = join.number
+    doubted = _count(cursor, _doubted_sql(number)) if join.doubts else 0
+    members = join.snapshot.facts.members if join.snapshot else 0
+    if join.shape.rows - counts.alone != members + doubted - counts.left:
+        return True
     hashes = (
         f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
         "GROUP BY h)"
     )
-    return alone != _count(cursor, hashes)
+    return counts.alone != _count(cursor, hashes)
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from segsync.engine.facts import Rows
+from segsync.engine.json_sql import (
+    LARGEST_DATA_BAG,
+    canonical_sql,
+    has_long_number_sql,
+    is_object_sql,
+    object_sql,
+)
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.session import Cursor, column, quoted
 from segsync.errors import SourceError
@@ -28,8 +34,6 @@ LONGEST_IDENTIFIER = 65_536
 """Bytes."""
 MOST_COMPARTMENTS = 1_000
 """Of one segment. Each is a case of its own in the statements that write commands."""
-LARGEST_DATA_BAG = 1024 * 1024
-"""Bytes. The platform documents no limit, but thousands of them must fit into memory at once."""
 EARLIEST_MS = 100_000_000_000
 """March 1973. A smaller `expiration_ts` is surely in seconds, not in milliseconds."""
 LATEST_MS = 253_402_300_799_999
@@ -153,7 +157,7 @@ class _Loading:
             fingerprint_sql="d.fingerprint" if constant is None else f"{constant}::BIGINT",
             keyspace_sql=keyspace_sql,
             row_expires_sql="d.row_expires" if "expiration_ts" in self._columns else NO_ROW_EXPIRY,
-            data_bag_sql=_object_sql(fragments) if fragments else whole,
+            data_bag_sql=object_sql(fragments) if fragments else whole,
             rows=rows.queried - rows.invalid,
         )
 
@@ -175,7 +179,7 @@ class _Loading:
                 f"{self._compartment_sql()} AS place",
             ]
         if "data_bag" in self._columns:
-            parts.append(f"{_canonical_sql('data_bag')} AS data_bag")
+            parts.append(f"{canonical_sql('data_bag')} AS data_bag")
         parts += [
             f"{column(name.lower())} AS c{n}"
             for n, name in enumerate(sorted(self.segment.data_bag))
@@ -231,10 +235,10 @@ class _Loading:
 
     def _bag_sql(self) -> str | None:
         if self.segment.data_bag:
-            return _object_sql(
+            return object_sql(
                 [(n, self._columns[n.lower()].json_sql) for n in sorted(self.segment.data_bag)]
             )
-        return _canonical_sql("data_bag") if "data_bag" in self._columns else None
+        return canonical_sql("data_bag") if "data_bag" in self._columns else None
 
     def _invalid_sql(self) -> str:
         names = [column(name) for name, _ in self.kinds]
@@ -258,8 +262,8 @@ class _Loading:
             checks.append("WHEN email NOT LIKE '%_@_%' THEN 9")
         if "data_bag" in self._columns:
             checks.append(f"WHEN strlen(data_bag) > {LARGEST_DATA_BAG} THEN 13")
-            checks.append(f"WHEN data_bag IS NOT NULL AND NOT {_is_object_sql('data_bag')} THEN 12")
-            checks.append(f"WHEN {_has_long_number_sql('data_bag')} THEN 14")
+            checks.append(f"WHEN data_bag IS NOT NULL AND NOT {is_object_sql('data_bag')} THEN 12")
+            checks.append(f"WHEN {has_long_number_sql('data_bag')} THEN 14")
         if self._bag_sql() is not None:
             checks.append(f"WHEN strlen({self._bag_sql()}) > {LARGEST_DATA_BAG} THEN 13")
         if "expiration_ts" in self._columns:
@@ -274,58 +278,6 @@ class _Loading:
 def policy_text(expiration_minutes: int) -> str:
     """The part of the fingerprinted text that stands for a segment's expiration."""
     return "never|" if expiration_minutes == NEVER else f"minutes:{expiration_minutes}|"
-
-
-def _object_sql(fragments: list[tuple[str, str]]) -> str:
-    members = ", ',', ".join(
-        f"{quoted(json.dumps(key, ensure_ascii=False) + ':')}, coalesce({sql}, 'null')"
-        for key, sql in fragments
-    )
-    return f"concat('{{', {members}, '}}')"
-
-
-def _is_object_sql(name: str) -> str:
-    """True for JSON that is an object with each key once. DuckDB's parser lets NaN through, and a
-    comma without anything behind it.
-    """
-    strange = "(?i)nan|inf|,\\s*[}\\]]"
-    return (
-        f"(CASE WHEN NOT json_valid({name}) THEN false "
-        f"WHEN json_type({name}) <> 'OBJECT' THEN false "
-        f"WHEN len(json_keys({name})) <> len(list_distinct(json_keys({name}))) THEN false "
-        f"WHEN regexp_matches({name}, '{strange}') "
-        f"THEN NOT regexp_matches({_bare_sql(name)}, '{strange}') ELSE true END)"
-    )
-
-
-def _bare_sql(name: str) -> str:
-    """JSON without what stands in its texts."""
-    return f"regexp_replace({name}, '\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g')"
-
-
-def _has_long_number_sql(name: str) -> str:
-    """True for JSON of which the engine would write a number with other digits."""
-    bare = _bare_sql(name)
-    digits = "ltrim(replace(n, '.', ''), '0')"
-    return (
-        f"(regexp_matches({name}, '[0-9.]{{19}}') AND (regexp_matches({bare}, '[0-9]{{20}}') "
-        f"OR len(list_filter(regexp_extract_all({bare}, '[0-9]+[.][0-9]+'), "
-        f"lambda n: strlen({digits}) > 17)) > 0 "
-        f"OR len(list_filter(regexp_extract_all({bare}, '-[0-9]{{19}}'), "
-        f"lambda n: n > '-{2**63}')) > 0))"
-    )
-
-
-def _canonical_sql(name: str) -> str:
-    """The object with its keys sorted, so that equal bags are equal texts."""
-    entries = f"""list_sort(map_entries(from_json({name}, '"MAP(VARCHAR, JSON)"')))"""
-    value = "coalesce(e.value::VARCHAR, 'null')"
-    members = f"list_transform({entries}, lambda e: concat(to_json(e.key), ':', {value}))"
-    return (
-        f"CASE WHEN {name} IS NULL OR strlen({name}) > {LARGEST_DATA_BAG} THEN NULL "
-        f"WHEN {_is_object_sql(name)} "
-        f"THEN concat('{{', array_to_string({members}, ','), '}}') END"
-    )
 
 
 def _set_invalid_aside(cursor: Cursor, loading: _Loading) -> Rows:

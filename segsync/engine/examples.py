@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segsync.engine.compare import FORGET, WORDS
 from segsync.engine.desired import REASONS, TOLD_BY_SOURCE, reason_sql
 from segsync.engine.facts import Example
 from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.rules import FORGET, WORDS
 from segsync.engine.session import Cursor
 
 

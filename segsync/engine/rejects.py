@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsync.engine.commands import COMMANDS, Place, literal
-from segsync.engine.compare import REMOVE, WORDS
+from segsync.engine.rules import REMOVE, WORDS
 from segsync.engine.session import Cursor, EngineError, quoted
 from segsync.model import IdentifierKind
 

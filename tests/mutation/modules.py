@@ -12,6 +12,7 @@ _SENDING = ("test_apply", "test_recovery", "test_rejects", "test_rekeying")
 
 TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/compare.py": (*_COMPARING, "test_rejects", "test_expiry", "test_rekeying"),
+    "segsync/engine/rules.py": (*_COMPARING, "test_rejects", "test_expiry", "test_rekeying"),
     "segsync/engine/join.py": _COMPARING,
     "segsync/engine/commands.py": (
         "test_payload", "test_compare", "test_apply", "test_planfile", "test_expiry",
