@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segsync.destination import Destination, Execution
-from segsync.emulator import Cut, ExecutionScript
+from segsync.emulator import Answer, Cut, ExecutionScript
 from segsync.errors import NotSent
 from segsync.report import Exit
 from segsync.sending import StillRunning
@@ -221,6 +221,33 @@ def test_an_execution_that_never_ends_is_not_waited_for_again_when_it_is_old(wor
     assert report.recovered is not None
     assert report.recovered.outcome.unknown == 1
     assert world.clock.monotonic() - before < 600
+
+
+def test_who_came_after_a_removal_that_is_said_again_is_in_doubt_until_said_after_it(
+    world: World,
+) -> None:
+    """An apply removes h0 and dies; u1 is the same person. The removal acts late, is said again,
+    and what says u1 again after it is refused.
+    """
+    emulator = world.emulator
+    emulator.declare_person([emulator.email("h0"), emulator.account("u1")])
+    world.define("vip", "email_hash", "user_account_id", rows=[("h0", None), (None, "u0")])
+    world.apply()
+    world.fill("vip", [(None, "u0")])
+    emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
+    assert apply_until_killed(world, "after upload", allowed=("vip",))
+    emulator.behave(lists_until_seen=NEVER_BY_ITSELF)
+    emulator.on_upload(lambda _: emulator.behave(lists_until_seen=0))
+    world.fill("vip", [(None, "u0"), (None, "u1")])
+    world.apply(allowed=("vip",))
+    emulator.run_all()
+    assert emulator.account("u1") not in world.members("vip")
+    emulator.faults.add("upload", Answer(400), call=2)
+    assert world.apply(allowed=("vip",)).exit is Exit.UNKNOWN
+    world.apply(allowed=("vip",))
+    assert emulator.account("u1") in world.members("vip")
+    assert_sound(world, converged=False, in_flight=2)
+    assert not world.plan().changes_something
 
 
 class OutOfReach:

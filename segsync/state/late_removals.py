@@ -15,18 +15,19 @@ from segsync.state.records import PartRecord, PartStatus
 
 
 def segments_of_late_removals(database: Database, parts: Iterable[PartRecord]) -> tuple[int, ...]:
-    """Where the parts removed, or may have removed, members whose removal was rejected before."""
-    if not database.rows("SELECT 1 FROM rejects WHERE operation = 'DELETE' LIMIT 1"):
+    """Where the parts removed, or may have removed, members whose removal was rejected before, or
+    of unknown outcome.
+    """
+    if not database.rows("SELECT 1 FROM newcomers LIMIT 1"):
         return ()
     found: set[int] = set()
     for part in parts:
         if part.status is not PartStatus.UNSENT:
             rows = database.rows(
-                "SELECT DISTINCT k.segment FROM changes c JOIN keyspaces k "
-                "ON k.id = c.keyspace JOIN rejects r ON r.keyspace = c.keyspace "
-                "AND r.identifier = c.identifier WHERE c.line BETWEEN ? AND ? "
-                "AND c.change = 'remove' AND r.operation = 'DELETE' "
-                "AND c.line NOT IN (SELECT line FROM rejected_lines)",
+                "SELECT DISTINCT k.segment FROM changes c JOIN keyspaces k ON k.id = c.keyspace "
+                "WHERE c.line BETWEEN ? AND ? AND c.change = 'remove' "
+                "AND c.line NOT IN (SELECT line FROM rejected_lines) "
+                f"AND (c.keyspace, c.identifier) IN ({_SAID_BEFORE})",
                 (part.first, part.last),
             )
             found.update(int(row[0]) for row in rows)
@@ -86,6 +87,10 @@ def forget_newcomers(database: Database) -> None:
         )
 
 
+_SAID_BEFORE = (
+    "SELECT keyspace, identifier FROM rejects WHERE operation = 'DELETE' "
+    "UNION SELECT keyspace, identifier FROM pending"
+)
 _MAY_ACT_LATER = (
     "SELECT keyspace FROM rejects WHERE operation = 'DELETE' UNION SELECT keyspace FROM watched"
 )
