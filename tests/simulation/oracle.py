@@ -135,7 +135,8 @@ def _key(who: str, form: str) -> tuple[str, str | None, str]:
     """A member's kind, compartment and identifier as the state has them."""
     if form == "email":
         return "email_hash", None, f"h-{who}"
-    return "user_account_id", {"default": "1000", "second": "2000"}.get(form), who
+    number = f"{who}-new" if form == "renumbered" else who
+    return "user_account_id", {"default": "1000", "second": "2000"}.get(form), number
 
 
 def _is_over(row: Row, now_ms: int) -> bool:
@@ -169,3 +170,34 @@ def next_expiry_ms(place: Place) -> int | None:
         if row.expires_ms and row.expires_ms > now_ms
     ]
     return min(found, default=None)
+
+
+def next_lapse_ms(place: Place, name: str) -> int | None:
+    """When, by the state, the next member of a segment lapses."""
+    if not place.state.exists():
+        return None
+    sql = (
+        "SELECT min(m.expires_at) FROM members m JOIN keyspaces k ON k.id = m.keyspace "
+        "JOIN segments s ON s.id = k.segment WHERE s.value = ? AND m.expires_at > ?"
+    )
+    with closing(LeanDatabase(place.state, read_only=True)) as database:
+        [[found]] = database.rows(sql, (name, place.emulator.now_ms()))
+    return None if found is None else int(found)
+
+
+def asserted_anew(place: Place) -> list[str]:
+    """Segments that have members, all of which are due to be said again though nothing changed."""
+    if not place.state.exists():
+        return []
+    with closing(LeanDatabase(place.state, read_only=True)) as database:
+        begun = {
+            name for (name,) in database.rows("SELECT value FROM segments WHERE reasserted_at > 0")
+        }
+    return [
+        name
+        for name, cast in place.casts.items()
+        if name in begun
+        and cast.rows
+        and "reassert" in place.tables[name].keys
+        and "expiration_ts" not in place.tables[name].columns
+    ]

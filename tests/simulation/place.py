@@ -28,9 +28,9 @@ from tests.support.world import World
 PEOPLE = 6
 TWINS = ("twin", "other twin")
 FOREIGN = "somebody else's"
-FORMS = ("account", "default", "second", "email")
+FORMS = ("account", "default", "second", "email", "renumbered")
 """What a query may know a person by: an account without compartment, the same account with its
-compartment named, one in another compartment, an e-mail hash."""
+compartment named, one in another compartment, an e-mail hash, a new number for the account."""
 SHAPES = {
     "accounts": ("user_account_id",),
     "accounts, total": ("user_account_id", "total"),
@@ -48,6 +48,8 @@ class Row:
     form: str = "account"
     total: int = 1
     expires_ms: int | None = None
+    is_invalid: bool = False
+    """It has two identifiers."""
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Place(World):
         self.timing = TIMING
         self.casts: dict[str, Cast] = {}
         self.trouble: Trouble | None = None
+        self.hidden_imports: set[str] = set()
         self._loaded: tuple[str, Spec] | None = None
         shops[folder] = self.tables
         self._stack.callback(shops.pop, folder)
@@ -90,7 +93,7 @@ class Place(World):
         """What the platform understands by a person's row."""
         if form == "email":
             return self.emulator.email(f"h-{person}")
-        return self.emulator.account(person, "2000" if form == "second" else None)
+        return self.emulator.account(_number(person, form), "2000" if form == "second" else None)
 
     # ---------------------------------------------------------------- what there is
 
@@ -110,7 +113,7 @@ class Place(World):
         for row in cast.rows.values():
             if cast.shape == "hashes":
                 row.form = "email"
-            elif cast.shape != "any identifier":
+            elif cast.shape != "any identifier" and row.form != "renumbered":
                 row.form = "account"
         self.fill(name, [_values(columns, who, row) for who, row in cast.rows.items()])
 
@@ -142,13 +145,16 @@ class Place(World):
 
     # ---------------------------------------------------------------- what one does
 
-    def attempt(self, trouble: Trouble, part_limit: int | None = None) -> Report | None:
-        """An apply in trouble; no report where it died. Raises what apply raises."""
+    def attempt(
+        self, trouble: Trouble, part_limit: int | None, saved: Path | None
+    ) -> Report | None:
+        """An apply, or one of a saved plan, in trouble; no report where it died. Raises what apply
+        raises."""
         self._show_imports()
         self.trouble = trouble
         limit = {"part_limit": part_limit} if part_limit else {}
         try:
-            return self.apply(**self.options, **limit)
+            return self.apply_saved(saved) if saved else self.apply(**self.options, **limit)
         except Killed:
             trouble.restore()
             return None
@@ -158,7 +164,8 @@ class Place(World):
     def _show_imports(self) -> None:
         """A new import is missing from lists for seconds, not until the next apply."""
         world = self.emulator.world
-        world.unseen.update({f"DocumentImport/{one}": FOR_EVER for one in world.executions.imports})
+        shown = world.executions.imports.keys() - self.hidden_imports
+        world.unseen.update({f"DocumentImport/{one}": FOR_EVER for one in shown})
 
     @contextmanager
     def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[Any, Applying]]:
@@ -205,11 +212,16 @@ class Place(World):
         self.uploads.append(upload.sha256)
 
 
+def _number(person: str, form: str) -> str:
+    return f"{person}-new" if form == "renumbered" else person
+
+
 def _values(columns: tuple[str, ...], who: str, row: Row) -> list[Any]:
+    both = row.is_invalid and "email_hash" in columns and "user_account_id" in columns
     values = {
-        "user_account_id": None if row.form == "email" else who,
+        "user_account_id": _number(who, row.form) if row.form != "email" or both else None,
         "compartment_id": {"default": "1000", "second": "2000"}.get(row.form),
-        "email_hash": f"h-{who}" if row.form == "email" else None,
+        "email_hash": f"h-{who}" if row.form == "email" or both else None,
         "expiration_ts": row.expires_ms,
         "total": row.total,
     }

@@ -13,9 +13,10 @@ from random import Random
 from typing import Any
 
 from segsync.emulator import runs
+from segsync.emulator.executions import Execution
 from segsync.errors import DestinationError, StateStale
 from segsync.report import Report
-from tests.simulation import oracle
+from tests.simulation import deeds, oracle
 from tests.simulation.place import FORMS, PEOPLE, SHAPES, TWINS, Place, Row
 from tests.simulation.trouble import ERRORS, NAMELESS, SCRIPTS, Fault, Trouble
 
@@ -41,7 +42,13 @@ WEIGHTS = {
     "keep a copy": 1,
     "apply while a copy is made": 1,
     "put back the copy": 1,
+    "an upload acts late": 3,
+    "members lapse": 1,
+    "rows are invalid": 1,
+    "apply a saved plan": 2,
+    "use two copies": 1,
 }
+REASSERTED = (None, None, "2d", "5d")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class Story:
     gone: set[str] = field(default_factory=set)
     """Names that are not used again: their members were left alone."""
     part_limit: int | None = None
+    missing: list[Execution] = field(default_factory=list)
+    """Of uploads that arrived, and of which nothing is seen yet."""
 
     def tell(self, line: str) -> None:
         self.told.append(line)
@@ -86,22 +95,27 @@ class Story:
     def happen(self, step: Step) -> None:
         """Let a step happen."""
         self.random = Random(step.seed)
-        deeds: dict[str, Callable[[], None]] = {
-            "edit rows": self._edit_rows,
-            "edit spec": self._edit_spec,
+        how: dict[str, Callable[[], None]] = {
+            "edit rows": self.edit_rows,
+            "edit spec": self.edit_spec,
             "change identifiers": self._change_identifiers,
             "plan": self._plan,
-            "apply": lambda: self._apply(),
-            "apply over a bad line": self._apply_over_a_bad_line,
-            "apply and die": self._die,
-            "refuse people": self._refuse,
-            "accept people": self._accept,
+            "apply": lambda: self.apply(),
+            "apply over a bad line": self.apply_over_a_bad_line,
+            "apply and die": self.die,
+            "refuse people": self.refuse,
+            "accept people": self.accept,
             "let time pass": self._pass_time,
             "keep a copy": self._keep_copy,
             "apply while a copy is made": self._apply_and_copy,
             "put back the copy": self._put_back_copy,
+            "an upload acts late": lambda: deeds.act_late(self),
+            "members lapse": lambda: deeds.let_lapse(self),
+            "rows are invalid": lambda: deeds.break_rows(self),
+            "apply a saved plan": lambda: deeds.apply_a_saved_plan(self),
+            "use two copies": lambda: deeds.fork(self),
         }
-        deeds[step.kind]()
+        how[step.kind]()
         oracle.assert_platform(self.place)
 
     # ---------------------------------------------------------------- what people change
@@ -114,11 +128,21 @@ class Story:
         name, shape = free[0], self.random.choice(list(SHAPES))
         self.place.removed.pop(name, None)
         self.deleted.discard(name)
-        keys: dict[str, Any] = {}
+        keys = self._some_keys(shape, {})
+        self.place.cast(name, shape, self._some_rows(shape, {}), **keys)
+        self.tell(f"segment {name} ({shape}, {keys}): {self.shown(name)}")
+
+    def _some_keys(self, shape: str, before: dict[str, Any]) -> dict[str, Any]:
+        """A segment's keys in the spec: its expiration, and when it is asserted anew."""
+        keys = {key: before[key] for key in ("expiration",) if key in before}
         if shape != "accounts, expiry":
             keys["expiration"] = self.random.choice(EXPIRATIONS)
-        self.place.cast(name, shape, self._some_rows(shape, {}), **keys)
-        self.tell(f"segment {name} ({shape}, {keys}): {self._shown(name)}")
+        reassert = self.random.choice(REASSERTED)
+        if reassert and keys.get("expiration", "never") == "never":
+            keys["reassert"] = reassert
+        if shape == "any identifier":
+            keys["invalid_rows"] = "skip"
+        return keys
 
     def _some_rows(self, shape: str, before: dict[str, Row]) -> dict[str, Row]:
         """Each person stays as it was, changes, comes or goes."""
@@ -142,22 +166,24 @@ class Story:
             found[who] = Row(form, total, expires)
         return found
 
-    def _shown(self, name: str) -> str:
+    def shown(self, name: str) -> str:
         cast = self.place.casts[name]
         now_ms = self.place.emulator.now_ms()
         texts = []
         for who, row in cast.rows.items():
             days = f" {(row.expires_ms - now_ms) / DAY_MS:+.1f}d" if row.expires_ms else ""
-            texts.append(f"{who}/{row.form}={row.total}{days}")
+            invalid = " invalid" if row.is_invalid else ""
+            texts.append(f"{who}/{row.form}={row.total}{days}{invalid}")
         return ", ".join(texts) or "nobody"
 
-    def _pick(self) -> str:
+    def pick(self) -> str:
         return self.random.choice(sorted(self.place.casts))
 
-    def _edit_rows(self) -> None:
+    def edit_rows(self, name: str | None = None) -> None:
+        """The query of a segment returns others from now on."""
         if not self.place.casts:
             return
-        name = self._pick()
+        name = name or self.pick()
         cast = self.place.casts[name]
         if self.random.random() < 0.2 and cast.shape == "any identifier":
             form = self.random.choice(FORMS)
@@ -168,19 +194,19 @@ class Story:
         else:
             cast.rows = self._some_rows(cast.shape, cast.rows)
         self.place.show(name)
-        self.tell(f"rows of {name}: {self._shown(name)}")
+        self.tell(f"rows of {name}: {self.shown(name)}")
 
-    def _edit_spec(self) -> None:
+    def edit_spec(self) -> None:
         place, what = self.place, self.random.choice(["expiration", "shape", "add", "drop"])
         if what == "add":
             self._add_segment()
         elif what == "drop" and len(place.casts) > 1:
-            name, members = self._pick(), self.random.choice(["delete", "delete", "keep", None])
+            name, members = self.pick(), self.random.choice(["delete", "delete", "keep", None])
             place.drop(name, members)
             (self.deleted if members == "delete" else self.gone).add(name)
             self.tell(f"dropped {name}, members: {members}")
         elif place.casts:
-            self._edit_segment(self._pick(), what)
+            self._edit_segment(self.pick(), what)
 
     def _edit_segment(self, name: str, what: str) -> None:
         cast, table = self.place.casts[name], self.place.tables[name]
@@ -190,11 +216,9 @@ class Story:
             cast.rows = {who: row for who, row in cast.rows.items() if who not in TWINS}
             for row in cast.rows.values():
                 row.expires_ms = None
-        keys = {key: table.keys[key] for key in ("expiration",) if key in table.keys}
-        if shape != "accounts, expiry":
-            keys["expiration"] = self.random.choice(EXPIRATIONS)
+        keys = self._some_keys(shape, table.keys)
         self.place.cast(name, shape, cast.rows, **keys)
-        self.tell(f"segment {name} is now {shape}, {keys}: {self._shown(name)}")
+        self.tell(f"segment {name} is now {shape}, {keys}: {self.shown(name)}")
 
     def _change_identifiers(self) -> None:
         """Everybody is known by another identifier than the platform was told; then trouble."""
@@ -208,12 +232,12 @@ class Story:
             for row in cast.rows.values():
                 row.form = form
             self.place.show(names[0])
-            self.tell(f"rows of {names[0]}: {self._shown(names[0])}")
+            self.tell(f"rows of {names[0]}: {self.shown(names[0])}")
             if form == first:
-                self._apply()
+                self.apply()
         if self.random.random() < 0.5:
             what = self.random.choice(["fails", "is canceled", "answer lost", "request lost"])
-            self._apply(faults=(Fault("upload", 1, what),))
+            self.apply(faults=(Fault("upload", 1, what),))
         else:
             self._refuse_removal(self.random.choice(list(cast.rows)))
 
@@ -221,15 +245,18 @@ class Story:
         names = [self.place.identifier(who, form) for form in FORMS]
         self.place.emulator.reject(names, operations=("DELETE",))
         self.tell(f"the platform refuses DELETE of {who}")
-        self._apply()
-        self._accept()
+        self.apply()
+        self.accept()
 
     def _pass_time(self) -> None:
-        days = self.random.choice([0.001, 0.5, 2, 6, 12, 20, 33, 50])
-        self._advance(days)
-        self.tell(f"{days} days pass")
+        self.let_pass(self.random.choice([0.001, 0.5, 2, 6, 12, 20, 33, 50]))
 
-    def _advance(self, days: float) -> None:
+    def let_pass(self, days: float) -> None:
+        """Time passes, and it is told."""
+        self.advance(days)
+        self.tell(f"{days:.3g} days pass")
+
+    def advance(self, days: float) -> None:
         """No execution is at work for hours: what is late ends before."""
         world = self.place.emulator.world
         with world.lock:
@@ -238,7 +265,7 @@ class Story:
                 runs.finish(world, execution, world.now_ms())
         self.place.advance(days=days)
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         who = self.random.sample([f"u{n}" for n in range(PEOPLE)], self.random.randint(1, 3))
         ways = self.random.choice([("UPDATE",), ("DELETE",), ("UPDATE", "DELETE")])
         if self.nameless < LIMIT_OF_NAMELESS and self.random.random() < 0.3:
@@ -252,13 +279,13 @@ class Story:
         )
         self.tell(f"the platform refuses {', '.join(ways)} of {', '.join(who)} ({shape})")
         self._have_something_to_do()
-        self._apply()
+        self.apply()
         if shape != "named":
             self.nameless += 1
-            self._accept()
+            self.accept()
             self.place.emulator.behave(error_file="json_flat")
 
-    def _accept(self) -> None:
+    def accept(self) -> None:
         self.place.emulator.accept_all()
         self.tell("the platform accepts everybody")
 
@@ -268,7 +295,7 @@ class Story:
         plan = self.place.what_is_planned()
         self.tell(f"plan: {plan.totals.commands} commands")
 
-    def _some_faults(self) -> tuple[Fault, ...]:
+    def some_faults(self) -> tuple[Fault, ...]:
         return tuple(self._fault() for _ in range(self.random.choice([1, 1, 2, 3])))
 
     def _fault(self) -> Fault:
@@ -289,32 +316,37 @@ class Story:
 
     def _have_something_to_do(self) -> None:
         if self.random.random() < 0.8:
-            self._edit_rows()
+            self.edit_rows()
 
-    def _apply_over_a_bad_line(self) -> None:
+    def apply_over_a_bad_line(self) -> None:
         self._have_something_to_do()
-        self._apply(faults=self._some_faults())
+        self.apply(faults=self.some_faults())
 
-    def _die(self) -> None:
+    def die(self) -> None:
         self._have_something_to_do()
-        faults = self._some_faults() if self.random.random() < 0.3 else ()
-        self._apply(faults=faults, dies_at=self.random.randint(1, 26))
+        faults = self.some_faults() if self.random.random() < 0.3 else ()
+        self.apply(faults=faults, dies_at=self.random.randint(1, 26))
 
     def _apply_and_copy(self) -> None:
         """What a backup of the whole disk may catch: a state between two writes of an apply."""
         self._have_something_to_do()
         moment = self.random.randint(1, 20)
-        self._apply(copied_at=moment)
+        self.apply(copied_at=moment)
         self.tell(f"    a copy of the state was made at moment {moment}")
 
-    def _apply(
-        self, faults: tuple[Fault, ...] = (), dies_at: int = 0, copied_at: int = 0
+    def apply(
+        self,
+        faults: tuple[Fault, ...] = (),
+        dies_at: int = 0,
+        copied_at: int = 0,
+        saved: Path | None = None,
     ) -> Report | None:
+        """One apply, in trouble or not; no report where it died or ended in an error."""
         self.applies += 1
         place = self.place
         trouble = Trouble(place.emulator, place.state, faults, dies_at, copied_at)
         try:
-            report = place.attempt(trouble, self.part_limit)
+            report = place.attempt(trouble, self.part_limit, saved)
         except DestinationError as error:
             if not faults and not self.place.alive() and "has not finished" not in str(error):
                 raise
@@ -323,11 +355,22 @@ class Story:
             return None
         finally:
             self.copy = trouble.copy or self.copy
+            self.missing += trouble.missing
         self.tell(_shown_apply(report, trouble))
         self._tell_faults(faults)
         if report and report.run and report.run.outcome.given_up:
             raise AssertionError("given up, though failures without a name were few")
+        is_blind = place.hidden_imports or any(execution.ended for execution in self.missing)
+        if not (faults or saved or is_blind) and self.is_clean(report):
+            oracle.assert_members(place, after=" after an apply without a fault")
         return report
+
+    def is_clean(self, report: Report | None) -> bool:
+        """Whether an apply has left nothing in doubt, refused or unsaid."""
+        if report is None or report.pending or report.rejects:
+            return False
+        rows = [row for cast in self.place.casts.values() for row in cast.rows.values()]
+        return not any(row.is_invalid for row in rows)
 
     def _tell_faults(self, faults: tuple[Fault, ...]) -> None:
         if faults:
@@ -344,16 +387,16 @@ class Story:
         """Refused as stale, or the copy is as good as the newest."""
         if self.copy is None:
             self._keep_copy()
-            self._edit_rows()
-            self._apply()
-            self._edit_rows()
+            self.edit_rows()
+            self.apply()
+            self.edit_rows()
         if self.copy is None:
             return
         state, uploads = self.place.state, len(self.place.uploads)
         newest = state.read_bytes()
         state.write_bytes(self.copy)
         try:
-            self._apply()
+            self.apply()
         except StateStale as error:
             assert len(self.place.uploads) == uploads, "an old copy has sent something"
             self.tell(f"the old copy is refused: it {str(error).partition(': it ')[2]}")
@@ -371,31 +414,50 @@ class Story:
         where the first let a removal through that had been refused."""
         place = self.place
         place.emulator.accept_all()
-        self._advance(8)
+        for name, cast in place.casts.items():
+            for row in cast.rows.values():
+                row.is_invalid = False
+            place.show(name)
+        self.advance(8)
         while (coming := oracle.next_expiry_ms(place)) and coming < self._soon_ms():
-            self._advance(1.5)
+            self.advance(1.5)
         self.tell("all is well again")
+        self._lose_members()
         self._settle()
         self._assert_settled("")
         if self.random.random() < 0.15:
             self._look_again_later()
 
+    def _lose_members(self) -> None:
+        """The platform drops some whom it had confirmed: they are asserted anew where that is asked
+        for, all of them after a rest of a whole period.
+        """
+        for name in oracle.asserted_anew(self.place):
+            lost = self.random.sample(sorted(self.place.casts[name].rows), 1)
+            where = self.place.emulator.world.segment(name).id
+            table = self.place.emulator.world.memberships.of(where)
+            people = self.place.emulator.world.people
+            for who in lost:
+                row = self.place.casts[name].rows[who]
+                table.pop(people.number_of[self.place.identifier(who, row.form)], None)
+            self.tell(f"the platform loses {', '.join(lost)} of {name}")
+
     def _soon_ms(self) -> int:
         return self.place.emulator.now_ms() + 2 * DAY_MS
 
     def _settle(self) -> None:
-        report = self._apply()
+        report = self.apply()
         assert report
         if report.recovered and report.recovered.outcome.rejected:
             # Refused long ago, but learnt just now: that is when the pause begins.
-            self._advance(8)
-            report = self._apply()
+            self.advance(8)
+            report = self.apply()
             assert report
         if report.run and report.run.outcome.doubted:
-            self._apply()
+            self.apply()
         oracle.assert_nothing_left(self.place)
         if self.random.random() < 0.25 and oracle.assert_empty_plan(self.place):
-            self._apply()
+            self.apply()
             oracle.assert_empty_plan(self.place)
 
     def _assert_settled(self, after: str) -> None:
@@ -411,7 +473,7 @@ class Story:
         place = self.place
         minutes = [oracle.minutes_of(place, name) for name in place.casts]
         days = min((m for m in minutes if m), default=40 * 24 * 60) / (24 * 60) * 0.49
-        self._advance(days)
+        self.advance(days)
         self.tell(f"{days:.1f} days pass quietly")
         oracle.assert_members(place, after=f" {days:.1f} days later")
         self._settle()

@@ -14,6 +14,7 @@ from typing import Any
 
 from segsync.destination import Destination, DocumentImport, Execution, SegmentLookup
 from segsync.emulator import Emulator, ExecutionScript
+from segsync.emulator.executions import Execution as Upload
 from segsync.errors import DestinationError, NotSent, OutcomeUnknown, ProtocolError, Refused
 from segsync.model import Address
 from segsync.state import State
@@ -40,6 +41,8 @@ SCRIPTS = {
     "result missing": ExecutionScript(patch={"result": None, "parameters": None}),
     "counts wrong": ExecutionScript(patch={"result": {"total_success": 777}}),
 }
+MISSING = ("goes missing", "goes missing, as the process dies")
+"""An upload that arrives, and of which nothing is seen: its execution acts when the story says."""
 NAMELESS = ("result missing", "counts wrong")
 WRITES = ("stage_changes", "begin_run", "note_import", "note_part", "close_run", "replace_digests")
 
@@ -76,6 +79,7 @@ class Trouble:
     copied_at: int = 0
     died: str = ""
     copy: bytes | None = None
+    missing: list[Upload] = field(default_factory=list)
     _moments: int = 0
     _image: bytes | None = None
     _calls: Counter[str] = field(default_factory=Counter)
@@ -107,6 +111,8 @@ class Trouble:
         for fault in found:
             if fault.what in SCRIPTS:
                 self.emulator.faults.add("upload", SCRIPTS[fault.what])
+            if fault.what in MISSING:
+                self._miss(request, fault.what)
         error = next((ERRORS[fault.what] for fault in found if fault.what in ERRORS), None)
         answer = request() if error is None or error[0] else None
         if name == "upload":
@@ -116,6 +122,18 @@ class Trouble:
             raise error[1](f"scripted: {name}")
         self.moment(f"after {name}")
         return answer
+
+    def _miss(self, upload: Callable[[], Any], what: str) -> None:
+        """Let an upload arrive, and its execution neither begin nor show."""
+        self.emulator.faults.add("upload", ExecutionScript(starts_after_polls=FOR_EVER))
+        upload()
+        execution = self.emulator.executions[-1]
+        self.emulator.world.unseen[f"Execution/{execution.id}"] = -FOR_EVER
+        self.missing.append(execution)
+        if what != "goes missing":
+            self.dies_at = self._moments + 1
+        self.moment("in upload")
+        raise OutcomeUnknown("scripted: upload")
 
     def _strikes(self, fault: Fault) -> bool:
         return fault.first <= self._calls[fault.method] < fault.first + fault.times
