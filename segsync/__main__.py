@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 
 COLLECT_AFTER = 100_000
@@ -14,18 +15,18 @@ COLLECT_AFTER = 100_000
 def main() -> None:
     """Run the command of this process's arguments, and end the process."""
     gc.set_threshold(COLLECT_AFTER)
-    try:
+    status = 1
+    with contextlib.suppress(KeyboardInterrupt):
         # Here, because Ctrl-C may come while all of it is being imported.
         from segsync.cli.main import run
 
         status = run(sys.argv[1:])
-    except KeyboardInterrupt:
-        status = 1
     _end(status)
 
 
 def _end(status: int) -> None:
     """End the process without taking down what the system takes down faster."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

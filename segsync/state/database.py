@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         import adbc_driver_sqlite.dbapi as sqlite
 
+        _leave_signals_to_python()
         self._errors = sqlite.Error
         self.path = path
         mode = "ro" if read_only else "rw"
@@ -98,6 +99,26 @@ class Database:
             raise _state_error(self.path, str(error)) from None
         except (ValueError, OverflowError):
             raise damaged(self.path, "it holds a value that segsync did not write") from None
+
+
+def _leave_signals_to_python() -> None:
+    """Keep ADBC from handling SIGINT itself while a statement runs in the main thread.
+
+    Its thread calls an object that may have been freed since (SIGSEGV), and a signal is lost that
+    comes between two statements, or told as an error of the state: SQLite's driver cannot cancel.
+    """
+    from adbc_driver_manager import dbapi
+
+    dbapi._blocking_call = _call  # there is no option for it
+
+
+def _call(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    named: Mapping[str, Any],
+    _cancel: Callable[[], None],
+) -> Any:
+    return function(*arguments, **named)
 
 
 def _state_error(path: Path, text: str) -> StateError:
