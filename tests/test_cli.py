@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +15,7 @@ from segsync.emulator import ExecutionScript, http_error
 from segsync.spec import json_schema, load_spec
 from segsync.state import hold
 from tests.support.canary import PASSWORDS, TOKEN, secrets_in
-from tests.support.cli import FANS, PATIENCE, Shop, environment, shop, words_of
-from tests.support.processes import started
+from tests.support.cli import FANS, Shop, shop, words_of
 
 BIG_NAME = "those_who_bought_something_in_every_quarter_since_the_beginning_of_last_year"
 
@@ -324,7 +320,7 @@ def test_a_time_is_refused_for_a_real_platform(store: Shop) -> None:
 
 
 def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(store: Shop) -> None:
-    leave_a_run_open(store)
+    store.leave_a_run_open()
     with hold(store.state, "apply"):
         store.run("apply", "--yes").check(6)
     store.emulator.faults.add("list_executions", http_error(401), call=None)
@@ -337,7 +333,7 @@ def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(stor
 
 def test_a_saved_plan_ends_an_open_run_before_it_is_refused(store: Shop) -> None:
     """A pipeline that only applies saved plans must not be stuck after a job that was killed."""
-    leave_a_run_open(store)
+    store.leave_a_run_open()
     store.run("plan", "--out", "plan.segsync").check(0)
     refused = store.run("apply", "plan.segsync", "--yes").check(1)
     assert "was ended just now" in " ".join(refused.err.split())
@@ -363,20 +359,6 @@ def test_status_warns_of_members_that_have_lapsed(store: Shop) -> None:
     assert "10 of 10 members have lapsed" in " ".join(done.out.split())
     found = json.loads(store.run("status", "--now", "2036-01-01T00:00:00Z", "--format", "json").out)
     assert found["segments"][0]["lapsed"] == 10
-
-
-def leave_a_run_open(store: Shop) -> None:
-    """Kill an apply when the platform has its payload."""
-    with started(
-        [sys.executable, "-m", "segsync", "apply", "--yes"],
-        cwd=store.folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        store.emulator.on_upload(lambda _upload: process.kill())
-        assert process.wait(PATIENCE) == -signal.SIGKILL
-    store.emulator.on_upload(lambda _upload: None)
 
 
 def test_the_password_of_a_source_is_never_shown(store: Shop) -> None:

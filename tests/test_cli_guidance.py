@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import pytest
 
 from segsync.emulator import Upload
 from tests.support.canary import TOKEN
-from tests.support.cli import FANS, PATIENCE, Done, Shop, environment, shop
-from tests.support.processes import started
+from tests.support.cli import FANS, Done, Shop, shop
 
 
 @pytest.fixture
@@ -81,15 +78,7 @@ def test_an_apply_that_is_at_work_is_not_told_as_one_that_died(store: Shop) -> N
 
 
 def test_an_apply_that_died_is_not_told_as_one_that_is_at_work(store: Shop) -> None:
-    with started(
-        [sys.executable, "-m", "segsync", "apply", "--yes"],
-        cwd=store.folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        store.emulator.on_upload(lambda _upload: process.kill())
-        process.wait(PATIENCE)
+    store.leave_a_run_open()
     assert (store.state.parent / "state.db.holder").exists()
     for word in ("status", "plan"):
         text = store.run(word).check(0).out

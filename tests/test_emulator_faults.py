@@ -206,7 +206,9 @@ def test_the_server_ends_in_spite_of_stalled_connections(emulator: Emulator) -> 
     server.start()
     waiting = threading.Thread(target=lambda: _ignore_end(server))
     waiting.start()
+    deadline = time.monotonic() + 10
     while not emulator.request_log:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     began = time.monotonic()
     server.stop()

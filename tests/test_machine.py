@@ -1,7 +1,8 @@
 """Anything may happen, in any order: after it is over, one apply sets everything right.
 
-Hypothesis makes up the story, and shortens it when it ends badly. `SEGSYNC_TESTS=full` makes the
-stories more and longer.
+Hypothesis makes up the story, and shortens it when it ends badly. Most are told in one thread with
+the lean databases of the simulation, over the real wire, and are the same at every run; a few with
+real databases and threads, made up anew. `SEGSYNC_TESTS=full` makes the stories more and longer.
 """
 
 from __future__ import annotations
@@ -11,17 +12,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from segsync.emulator import Answer, Cut, ExecutionScript, http_error
 from segsync.errors import DestinationError, StateStale
 from segsync.report import Exit
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.size import size
 from tests.support.world import World, assert_sound
 
+SHARDS = 4
 MOST_SEGMENTS = 4
 NAMES = [f"u{n}" for n in range(12)]
 ENDPOINTS = ("segment_lookup", "list_imports", "create_import", "upload", "list_executions")
@@ -50,10 +61,12 @@ SOME = st.sets(st.sampled_from(NAMES), min_size=1, max_size=4)
 class Story(RuleBasedStateMachine):
     """A world, and what may happen to it."""
 
+    kind: type[World] = World
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="segsync-story-"))
-        self.world = World(self.folder / "world", seed=1)
+        self.world = self.kind(self.folder / "world", seed=1)
         self.count = 0
         self.deleted: set[str] = set()
         self.nameless = 0
@@ -218,10 +231,29 @@ class Story(RuleBasedStateMachine):
         assert not world.plan(**self.options).changes_something
 
 
-Story.TestCase.settings = settings(
-    max_examples=size(14, 2_000),
-    stateful_step_count=size(25, 100),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class LeanStory(Story):
+    """The same where nothing costs much."""
+
+    kind = LeanWorld
+
+
+def stories(count: int, steps: int) -> settings:
+    """So many, of so many steps at most."""
+    return settings(
+        max_examples=count,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.timeout(size(1_200, 40_000))
+def test_whatever_happens_in_whatever_order_one_apply_sets_it_right(shard: int) -> None:
+    with in_one_thread():
+        told = stories(size(200, 5_000) // SHARDS, size(40, 100))
+        run_state_machine_as_test(seed(shard)(LeanStory), settings=told)  # type: ignore[no-untyped-call]
+
+
+Story.TestCase.settings = stories(size(4, 100), size(25, 100))
 TestStory = Story.TestCase

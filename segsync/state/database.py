@@ -109,7 +109,7 @@ def _leave_signals_to_python() -> None:
     """
     from adbc_driver_manager import dbapi
 
-    dbapi._blocking_call = _call  # there is no option for it
+    vars(dbapi)["_blocking_call"] = _call  # there is no option for it
 
 
 def _call(

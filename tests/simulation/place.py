@@ -60,7 +60,29 @@ class Cast:
     rows: dict[str, Row] = field(default_factory=dict)
 
 
-class Place(World):
+class LeanWorld(World):
+    """A world for `in_one_thread`: no database is asked for rows, and a spec is loaded once."""
+
+    def __init__(self, folder: Path, *, seed: int = 0) -> None:
+        super().__init__(folder, seed=seed)
+        self._loaded: tuple[str, Spec] | None = None
+        shops[folder] = self.tables
+        self._stack.callback(shops.pop, folder)
+
+    def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """What the segment's query returns from now on."""
+        self.tables[name].rows = list(rows)
+
+    @property
+    def spec(self) -> Spec:
+        """The spec; loaded anew when it has changed."""
+        document = json.dumps(self._document())
+        if self._loaded is None or self._loaded[0] != document:
+            self._loaded = (document, super().spec)
+        return self._loaded[1]
+
+
+class Place(LeanWorld):
     """The whole world in one process; an apply may be given trouble."""
 
     def __init__(self, folder: Path, random: Random) -> None:
@@ -69,9 +91,6 @@ class Place(World):
         self.casts: dict[str, Cast] = {}
         self.trouble: Trouble | None = None
         self.hidden_imports: set[str] = set()
-        self._loaded: tuple[str, Spec] | None = None
-        shops[folder] = self.tables
-        self._stack.callback(shops.pop, folder)
         self.emulator.behave(
             line_order=random.choice(["random", "file", "reversed"]),
             expiration_starts=random.choice(["processing", "upload"]),
@@ -117,10 +136,6 @@ class Place(World):
                 row.form = "account"
         self.fill(name, [_values(columns, who, row) for who, row in cast.rows.items()])
 
-    def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
-        """What the segment's query returns from now on: nobody asks a database."""
-        self.tables[name].rows = list(rows)
-
     def drop(self, name: str, members: str | None = None) -> None:
         super().drop(name, members)
         del self.casts[name]
@@ -134,14 +149,6 @@ class Place(World):
         """Executions that may still take effect."""
         active = self.emulator.world.executions.active()
         return [one for one in active if one.script.starts_after_polls < FOR_EVER]
-
-    @property
-    def spec(self) -> Spec:
-        """The spec; loaded anew when it has changed."""
-        document = json.dumps(self._document())
-        if self._loaded is None or self._loaded[0] != document:
-            self._loaded = (document, super().spec)
-        return self._loaded[1]
 
     # ---------------------------------------------------------------- what one does
 

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 
 from tests.simulation.speed import in_one_thread
 from tests.simulation.story import Ending, play, steps_of
 
-MEMORY = Path("/dev/shm")
 CHUNK = 20
 
 
 def play_all(seeds: Iterable[int], kept: tuple[int, ...] | None = None) -> list[Ending]:
     """Play these seeds in this process."""
-    where = MEMORY if MEMORY.is_dir() else None
-    endings = []
-    with (
-        tempfile.TemporaryDirectory(prefix="simulation-", dir=where) as folder,
-        in_one_thread(folder),
-    ):
-        for number, seed in enumerate(seeds):
-            endings.append(play(seed, Path(folder) / str(number), kept))
-    return endings
+    with in_one_thread() as folder:
+        return [play(seed, folder / str(number), kept) for number, seed in enumerate(seeds)]
 
 
 def shortest(seed: int) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,7 @@ OPTIMIZERS = "SELECT name FROM duckdb_optimizers() WHERE name <> 'cte_inlining'"
 MILLISECONDS = re.compile(r"\b1[0-9]{12}\b")
 """A moment in a statement: the one thing that makes it another text every time."""
 TYPES = {"VARCHAR": pa.large_string()}
+MEMORY = Path("/dev/shm")
 ABSENT = ("pandas", "polars", "dateutil")
 """Libraries that others look for again and again, in every folder of the path."""
 
@@ -174,9 +176,18 @@ class Pool:
 
 
 @contextmanager
-def in_one_thread(folder: str) -> Iterator[None]:
-    """While the context is open, in this process. `folder` is for temporary files."""
+def in_one_thread() -> Iterator[Path]:
+    """While the context is open, in this process; gives a folder, where temporary files are too."""
+    where = MEMORY if MEMORY.is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(prefix="simulation-", dir=where) as folder,
+        _replaced(folder),
+    ):
+        yield Path(folder)
 
+
+@contextmanager
+def _replaced(folder: str) -> Iterator[None]:
     def lend(_path: str, config: Mapping[str, Any]) -> Lender:
         if not LENDERS:
             LENDERS.append(Lender(config))

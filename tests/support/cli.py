@@ -8,6 +8,7 @@ import io
 import os
 import pty
 import select
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 from segsync.cli.main import run
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 from tests.support.canary import TOKEN
-from tests.support.processes import heed_signals
+from tests.support.processes import heed_signals, started
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
@@ -160,6 +161,19 @@ class Shop:
             status = run(arguments)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         return Done(status, *texts).check().tidy()
+
+    def leave_a_run_open(self) -> None:
+        """Kill an apply when the platform has its payload."""
+        with started(
+            [sys.executable, "-m", "segsync", "apply", "--yes"],
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            self.emulator.on_upload(lambda _upload: process.kill())
+            assert process.wait(PATIENCE) == -signal.SIGKILL
+        self.emulator.on_upload(lambda _upload: None)
 
     @property
     def state(self) -> Path:

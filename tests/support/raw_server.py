@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
 import ssl
 import struct
+import termios
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -83,6 +85,18 @@ class Conversation:
                 return
             if self.stopped.wait(seconds):
                 return
+
+    def wait_until_arrived(self) -> None:
+        """Wait for the client's kernel: what is still on its way would be lost with a reset."""
+        while not self.stopped.is_set() and self._on_its_way():
+            time.sleep(0.001)
+
+    def _on_its_way(self) -> bool:
+        try:
+            left = fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return False
+        return any(left)
 
     def close(self) -> None:
         self.is_over = True
@@ -237,8 +251,7 @@ def _end(talk: Conversation, how: str) -> None:
     if how == "close":
         talk.close()
     elif how == "reset":
-        # An answer that is still on its way would be lost with the connection.
-        time.sleep(0.02)
+        talk.wait_until_arrived()
         talk.reset()
 
 
@@ -249,7 +262,7 @@ def early(data: bytes, *, how: str) -> Step:
         talk.send(data)
         if how == "drain":
             talk.read_body()
-        time.sleep(0.02)
+        talk.wait_until_arrived()
         talk.close()
 
     return step
