@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.support.cli import environment
 from tests.support.processes import heed_signals
@@ -30,11 +30,13 @@ def strace(call: str, injection: str) -> list[str]:
     ]
 
 
-def traced(world: World, call: str, injection: str) -> subprocess.CompletedProcess[str]:
-    """Run an apply with something injected into a system call."""
+def traced(
+    world: World, call: str, injection: str, around: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run an apply with something injected into a system call; `around` is a command before it."""
     assert world.spec.path.exists()
     return subprocess.run(
-        [*strace(call, injection), *APPLY],
+        [*strace(call, injection), *around, *APPLY],
         cwd=world.folder,
         env=environment(TOKEN=TOKEN),
         stdin=subprocess.DEVNULL,
