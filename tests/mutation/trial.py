@@ -136,8 +136,15 @@ class Trial:
 
 @contextmanager
 def private_copy(most: float, kept: Path | None) -> Iterator[Trial]:
-    """The tree as it stands here, elsewhere."""
+    """A trial of the tree as it stands here."""
     prepare()
+    with copied_tree() as tree:
+        yield Trial(tree, most, kept)
+
+
+@contextmanager
+def copied_tree() -> Iterator[Path]:
+    """The tree as it stands here, elsewhere."""
     where = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="segsync-mutation-", dir=where) as folder:
         tree = Path(folder) / "tree"
@@ -146,4 +153,4 @@ def private_copy(most: float, kept: Path | None) -> Iterator[Trial]:
             tree,
             ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "results", ".venv"),
         )
-        yield Trial(tree, most, kept)
+        yield tree

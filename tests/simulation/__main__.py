@@ -22,6 +22,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--story", action="store_true", help="tell it, however it ends")
     parser.add_argument("--shrink", action="store_true", help="leave out what is not needed")
+    parser.add_argument("--until-one-ends-badly", action="store_true")
     parser.add_argument("--keep", help="play only these steps, such as 0,3,4")
     return parser.parse_args()
 
@@ -42,6 +43,8 @@ def main() -> int:
             tell(play_all([ending.seed], short)[0], short)
         elif ending.failure or given.story:
             tell(ending, kept)
+        if ending.failure and given.until_one_ends_badly:
+            break
         if played % 100 == 0:
             _figures(played, applies, diverged, time.perf_counter() - started)
     _figures(played, applies, diverged, time.perf_counter() - started)

@@ -32,6 +32,8 @@ from tests.simulation.lean import LeanDatabase, open_shop
 OPEN = duckdb.connect
 OPTIMIZERS = "SELECT name FROM duckdb_optimizers() WHERE name <> 'cte_inlining'"
 """To make a plan of a statement better takes longer than to carry it out."""
+MOST_PARSED = 5_000
+"""A long run would keep each statement that it ever saw."""
 MILLISECONDS = re.compile(r"\b1[0-9]{12}\b")
 """A moment in a statement: the one thing that makes it another text every time."""
 TYPES = {"VARCHAR": pa.large_string()}
@@ -98,6 +100,8 @@ class LentCursor:
         for number, value in enumerate(values, start=1):
             sql = sql.replace(str(value), f"${number}")
         if sql not in self._parsed:
+            if len(self._parsed) >= MOST_PARSED:
+                self._parsed.clear()
             [self._parsed[sql]] = self._cursor.extract_statements(sql)
         # DuckDB finds what a statement reads by that name among the variables here.
         query_result = self._streams.get("query_result")  # noqa: F841
