@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from tests.simulation.playing import command, play_all, play_range, shortest, told
+from tests.simulation.playing import CHUNK, command, play_all, play_range, shortest, told
 from tests.simulation.story import Ending
 
 
@@ -34,7 +34,8 @@ def main() -> int:
     seeds = range(given.seed, given.seed + given.schedules)
     started, cpu = time.perf_counter(), time.process_time()
     played = applies = diverged = 0
-    endings = play_range(seeds, given.workers) if kept is None else play_all(seeds, kept)
+    chunk = 1 if given.until_one_ends_badly else CHUNK
+    endings = play_range(seeds, given.workers, chunk) if kept is None else play_all(seeds, kept)
     for ending in endings:
         played, applies = played + 1, applies + ending.applies
         diverged += bool(ending.failure)

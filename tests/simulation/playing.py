@@ -28,16 +28,16 @@ def shortest(seed: int) -> tuple[int, ...]:
     return kept
 
 
-def play_range(seeds: range, workers: int) -> Iterator[Ending]:
-    """Play them in so many processes; the endings come as they come."""
-    chunks = [list(seeds[at : at + CHUNK]) for at in range(0, len(seeds), CHUNK)]
+def play_range(seeds: range, workers: int, chunk: int = CHUNK) -> Iterator[Ending]:
+    """Play them in so many processes, `chunk` at a time; the endings come as they come."""
+    chunks = [list(seeds[at : at + chunk]) for at in range(0, len(seeds), chunk)]
     if workers == 1:
-        for chunk in chunks:
-            yield from play_all(chunk)
+        for some in chunks:
+            yield from play_all(some)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for done in as_completed([pool.submit(play_all, chunk) for chunk in chunks]):
+        for done in as_completed([pool.submit(play_all, some) for some in chunks]):
             yield from done.result()
 
 
