@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from segsync.emulator import ExecutionScript, http_error
+from segsync.errors import UsageError
 from segsync.model import DAY_MS
 from segsync.plan import Counts, Plan, SegmentStatus
 from segsync.report import Exit
@@ -596,6 +597,22 @@ def test_every_sample_says_why_its_member_is_changed(world: World) -> None:
     world.settle()
     world.drop("vip", "delete")
     assert set(reasons(world.plan()).values()) == {"the segment is removed"}
+
+
+@pytest.mark.parametrize("option", ["targets", "excluded", "allowed"])
+def test_a_name_that_is_not_in_the_spec_is_refused(world: World, option: str) -> None:
+    world.define("vip", rows=["a"])
+    for name, hint in (("vpi", "did you mean 'vip'?"), ("reader", "it has: vip")):
+        with pytest.raises(UsageError, match=f"no segment '{name}'") as caught:
+            world.plan(**{option: (name,)})
+        assert caught.value.hint == hint
+
+
+def test_a_selection_of_nothing_is_refused(world: World) -> None:
+    world.define("vip", rows=["a"])
+    with pytest.raises(UsageError, match="leave no segment") as caught:
+        world.plan(targets=("vip",), excluded=("vip",))
+    assert caught.value.hint == "the spec has: vip"
 
 
 def test_only_the_targets_are_changed(world: World) -> None:

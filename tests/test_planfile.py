@@ -136,20 +136,29 @@ def test_an_open_run_is_ended_before_a_plan_is_refused(world: World, saved: Path
     assert len(world.uploads) == uploads
 
 
-@pytest.mark.parametrize(("late_by", "own_expiry"), [(0, True), (1, False), (1, True)])
+@pytest.mark.parametrize(
+    ("late_by", "expiry", "refused"),
+    [
+        (0, START_MS + 10 * DAY_MS, False),
+        (1, None, False),
+        (1, 0, False),
+        (1, START_MS + 10 * DAY_MS, True),
+    ],
+)
 def test_a_plan_with_expiries_of_members_is_refused_after_a_day(
-    world: World, tmp_path: Path, late_by: int, own_expiry: bool
+    world: World, tmp_path: Path, late_by: int, expiry: int | None, refused: bool
 ) -> None:
     """Their durations are counted from when it was made."""
     world.define("other", rows=["x"])
     world.apply()
-    column = ["expiration_ts"] if own_expiry else []
-    row = ("a", START_MS + 10 * DAY_MS) if own_expiry else ("a",)
-    world.define("vip", "user_account_id", *column, rows=[row])
+    if expiry is None:
+        world.define("vip", rows=["a"])
+    else:
+        world.define("vip", "user_account_id", "expiration_ts", rows=[("a", expiry)])
     path = tmp_path / "plan"
     world.save(path)
     world.advance(days=1, seconds=late_by)
-    if late_by and own_expiry:
+    if refused:
         assert "more than a day old" in refusal(world, path).message
     else:
         assert world.apply_saved(path).exit is Exit.DONE

@@ -8,9 +8,11 @@ from contextlib import AbstractContextManager, closing, nullcontext
 import pyarrow as pa
 import pytest
 
-from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Target
+from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Target, size_of
 from segsync.engine.desired import DesiredColumn, fingerprint_of, policy_text
+from segsync.engine.session import Session
 from segsync.engine.snapshot import Key, Snapshot
+from segsync.errors import UsageError
 from segsync.model import NEVER
 from tests.support.comparing import (
     ACCOUNT,
@@ -26,6 +28,45 @@ MEMBERS = 800_000
 SMALL, LARGE = "128MB", "2GB"
 PLAIN = fingerprint_of(policy_text(NEVER))
 Members = dict[str, int]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("7", 7),
+        ("2kB", 2000),
+        ("500MB", 500_000_000),
+        (" 1.5 GiB ", 1_610_612_736),
+        ("3T", 3 * 10**12),
+        ("2ki", 2048),
+    ],
+)
+def test_units_of_memory_are_powers_of_1000_or_with_an_i_of_1024(text: str, size: int) -> None:
+    assert size_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "5 apples", "-1GB", "1GBB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a size"):
+        size_of(text)
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"), [("1GB", 4_000_000), ("300MB", 750_000), ("200MB", 500_000)]
+)
+def test_memory_is_shared_with_what_is_held_beside_the_engine(limit: str, rows: int) -> None:
+    """At most the half is given to others; and nothing is fetched that would need more."""
+    session = Session(limit, beside=200_000_000)
+    with session.cursor() as cursor:
+        assert cursor.rows_in_memory == rows
+        settings = dict(
+            cursor.rows("SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%known%'")
+        )
+    session.close()
+    assert settings == {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
 
 
 def name(number: int) -> str:

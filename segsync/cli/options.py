@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,8 +15,6 @@ PlanFormat = Literal["text", "json", "markdown", "html"]
 MOST_PARALLEL = 64
 FIRST_YEAR, LAST_YEAR = 2000, 3000
 """Of --now: an expiration of up to a hundred years is added to it."""
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", re.IGNORECASE)
-_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 LEAST_MEMORY = 16 * 10**6
 """Bytes. With less the engine cannot even begin."""
 
@@ -79,13 +76,13 @@ JsonFormat = Annotated[Format, typer.Option("--format", help="text, or json for 
 
 def check_memory_limit(text: str) -> str:
     """A size that the engine takes. Raises UsageError."""
-    hint = "write it like 500MB or 4GB"
-    found = _MEMORY.fullmatch(text.strip())
-    if not found:
-        raise UsageError(f"--memory-limit {text}: not a size", hint=hint)
-    if float(found[1]) * _UNITS[found[2].upper()] < LEAST_MEMORY:
-        raise UsageError(f"--memory-limit {text}: less than 16MB is too little", hint=hint)
-    return text.strip()
+    from segsync.engine import size_of
+
+    if size_of(text) < LEAST_MEMORY:
+        raise UsageError(
+            f"--memory-limit {text}: less than 16MB is too little", hint="write it like 500MB"
+        )
+    return text
 
 
 def moment_ms(text: str) -> int:

@@ -14,7 +14,7 @@ from segsync.engine.facts import (
     Target,
 )
 from segsync.engine.keyspaces import Keyspaces, Place
-from segsync.engine.session import EngineError
+from segsync.engine.session import EngineError, size_of
 from segsync.engine.snapshot import Snapshot
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "SnapshotFacts",
     "Target",
     "header_for",
+    "size_of",
 ]

@@ -149,10 +149,7 @@ class Engine:
     def save_commands(self, path: Path) -> None:
         """Write the arranged changes to a Parquet file."""
         with self._session.cursor() as cursor:
-            cursor.execute(
-                f"COPY (SELECT * FROM {commands.COMMANDS} ORDER BY line) TO {quoted(str(path))} "
-                "(FORMAT parquet)"
-            )
+            cursor.execute(f"COPY {commands.COMMANDS} TO {quoted(str(path))} (FORMAT parquet)")
 
     def restore_commands(
         self, path: Path, targets: Iterable[Target], layout: Layout

@@ -29,7 +29,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", re.IGNORECASE)
 def size_of(text: str) -> int:
     """Bytes of a text such as 500MB or 1.5GiB. Raises UsageError."""
     found = _SIZE.fullmatch(text)
-    if not found or not float(found[1]):
+    if not found:
         raise UsageError(f"the memory limit {text!r} is not a size", hint="write it like 500MB")
     base = 1024 if found[3] else 1000
     return int(float(found[1]) * base ** UNITS[found[2].upper()])
@@ -159,7 +159,7 @@ class Cursor:
         except self._error as error:
             text = str(error)
             hint = None
-            if "Out of Memory" in text or "memory" in text.lower():
+            if "memory" in text.lower():
                 hint = "raise --memory-limit, or free space in the folder for temporary files"
             raise EngineError(f"the comparison failed: {text.splitlines()[0]}", hint=hint) from None
 
