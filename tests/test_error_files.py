@@ -118,6 +118,13 @@ def test_a_reason_is_cut_off_after_two_hundred_characters(tmp_path: Path) -> Non
     assert named(tmp_path, "alpha," + "é" * 300)[1] == "…," + "é" * 198
 
 
+@pytest.mark.parametrize(
+    "key", ["error", "message", "reason", "error_message", "errors", "cause", "error_code"]
+)
+def test_a_reason_is_found_under_any_of_its_usual_names(tmp_path: Path, key: str) -> None:
+    assert named(tmp_path, f'{{{FIELDS},"{key}":"too old"}}') == {1: "too old"}
+
+
 def test_compartments_and_segments_tell_equal_identifiers_apart(tmp_path: Path) -> None:
     lines = [
         '{"user_account_id":"gamma","compartment_id":"1000","segment_technical_name":"vip"}',

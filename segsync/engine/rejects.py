@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsync.engine.commands import COMMANDS, Place, literal
-from segsync.engine.rules import REMOVE, WORDS
 from segsync.engine.session import Cursor, EngineError, quoted
 from segsync.model import IdentifierKind
 
@@ -27,13 +26,13 @@ LARGEST_CODE = 9_999
 """A cell with a number up to this may be an error code, as well as an identifier."""
 REASON_KEYS = ("error", "message", "reason", "error_message", "errors", "cause", "error_code")
 NO_REASON = "the platform gave no reason"
-KEPT_SQL = "SELECT line, reason FROM rejected ORDER BY line"
+KEPT_SQL = "SELECT line, reason FROM rejected"
 _PART_TABLE = "rejected_part (line BIGINT PRIMARY KEY, reason VARCHAR)"
 _KEPT_TABLE = "CREATE TABLE IF NOT EXISTS rejected (line BIGINT PRIMARY KEY, reason VARCHAR)"
 
 
 def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterable[Place]) -> None:
-    """Fill the table sent from the journal: what each line asked for, in the words of the wire."""
+    """Fill the table sent from the journal: whom each line was about, in the words of the wire."""
     rows = ", ".join(
         f"({place.keyspace}, {quoted(place.kind.value)}, {literal(place.compartment_id)}, "
         f"{quoted(place.target.address.value)})"
@@ -42,8 +41,7 @@ def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterab
     with cursor.reading("changes", changes):
         cursor.execute(
             "CREATE OR REPLACE TABLE sent AS SELECT c.line::BIGINT AS line, c.identifier::VARCHAR "
-            f"AS identifier, c.change::VARCHAR = {quoted(WORDS[REMOVE])} AS is_delete, t.kind, "
-            "t.compartment_id, t.value "
+            "AS identifier, t.kind, t.compartment_id, t.value "
             f"FROM changes c JOIN (VALUES {rows}) t(keyspace, kind, compartment_id, value) "
             "ON t.keyspace = c.keyspace::BIGINT"
         )
