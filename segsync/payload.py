@@ -72,11 +72,9 @@ def _write_column(column: pyarrow.Array, file: BinaryIO, digest: hashlib._Hash) 
     _, offsets, data = column.buffers()
     if data is None or len(column) == 0:
         return
-    wide = pyarrow.types.is_large_string(column.type)
-    width = 8 if wide else 4
-    view = memoryview(offsets).cast("q" if wide else "i")
+    assert pyarrow.types.is_large_string(column.type)
+    view = memoryview(offsets).cast("q")
     first, last = view[column.offset], view[column.offset + len(column)]
-    assert offsets.size >= (column.offset + len(column) + 1) * width
     block = memoryview(data)[first:last]
     file.write(block)
     digest.update(block)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from segsync.emulator import ExecutionScript, http_error
-from segsync.errors import UsageError
+from segsync.emulator import Answer, ExecutionScript, http_error
+from segsync.errors import Refused, UsageError
 from segsync.model import DAY_MS
 from segsync.plan import Counts, Plan, SegmentStatus
 from segsync.report import Exit
@@ -186,6 +186,14 @@ def test_a_token_that_may_not_read_segments_is_told_once_and_goes_on(world: Worl
     lookups = [r for r in world.emulator.request_log if r.endpoint == "segment_lookup"]
     assert len(lookups) == 1
     assert_sound(world)
+
+
+def test_a_look_up_that_is_refused_otherwise_ends_the_apply(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.emulator.faults.add("segment_lookup", Answer(401))
+    with pytest.raises(Refused):
+        world.apply()
+    assert not world.emulator.imports
 
 
 def test_segments_without_changes_are_not_looked_up(world: World) -> None:

@@ -11,6 +11,7 @@ import json
 import random
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,9 @@ def test_a_part_is_one_private_file_and_its_digest(tmp_path: Path) -> None:
         parts = bench.arrange(part_limit=3_000)
         files = write_parts(bench.engine, parts, tmp_path, b"")
         whole = bench.lines(parts)
+        other = replace(parts[0], number=99, size=parts[0].size + 1)
+        with pytest.raises(AssertionError, match="part 99 has"):
+            write_parts(bench.engine, [other], tmp_path, b"")
         with pytest.raises(SegsyncError):
             write_parts(bench.engine, parts, tmp_path, b"")
         with pytest.raises(SegsyncError) as caught:
