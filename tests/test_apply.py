@@ -14,7 +14,7 @@ import yaml
 
 from segsync.emulator import Answer, ExecutionScript, http_error
 from segsync.errors import Refused, UsageError
-from segsync.model import DAY_MS
+from segsync.model import DAY_MS, IdentifierKind
 from segsync.plan import Counts, Plan, SegmentStatus
 from segsync.report import Exit
 from tests.support.world import START_MS, Row, Said, World, assert_sound
@@ -553,8 +553,15 @@ def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None
     assert report.exit is Exit.ERROR
     assert report.plan is not None
     [failed] = report.plan.with_status(SegmentStatus.ERROR)
-    assert "2 of 3 rows are invalid" in (failed.error or "")
-    assert {sample.row for sample in failed.samples if sample.label == "invalid"} == {2, 3}
+    assert (failed.error or "").endswith(
+        "2 of 3 rows are invalid: 1 × no identifier: every identifier column is NULL; "
+        "1 × empty identifier"
+    )
+    invalid = [sample for sample in failed.samples if sample.label == "invalid"]
+    assert [(sample.row, sample.identifier, sample.kind) for sample in invalid] == [
+        (2, "", IdentifierKind.USER_ACCOUNT_ID),
+        (3, None, None),
+    ]
     world.tables["vip"].keys["invalid_rows"] = "skip"
     report = world.apply()
     assert report.exit is Exit.DONE
@@ -582,6 +589,16 @@ def reasons(plan: Plan) -> dict[tuple[str, str | None], str]:
         for segment in plan.segments
         for sample in segment.samples
     }
+
+
+def test_a_sample_tells_of_which_kind_its_identifier_is(world: World) -> None:
+    world.define("vip", rows=["a"], compartment_id="1000")
+    world.define("mail", "email_hash", rows=["h"])
+    samples = [sample for segment in world.plan().segments for sample in segment.samples]
+    assert [(sample.kind, sample.compartment_id, sample.identifier) for sample in samples] == [
+        (IdentifierKind.USER_ACCOUNT_ID, "1000", "a"),
+        (IdentifierKind.EMAIL_HASH, None, "h"),
+    ]
 
 
 def test_every_sample_says_why_its_member_is_changed(world: World) -> None:
