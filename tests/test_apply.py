@@ -856,6 +856,33 @@ def test_two_stored_segments_that_are_one_can_be_ended_without_losing_members(
     assert {i.value for i in emulator.members("vip")} == {"x", "y", "w"}
 
 
+def test_the_remedy_for_two_addresses_of_one_segment_depends_on_what_the_state_has(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a"])
+    [platform] = world.emulator.world.segments.by_id.values()
+    world.define("twin", rows=["b"], segment_id=platform.id)
+
+    def remedies() -> set[str]:
+        plan = world.apply().plan
+        assert plan is not None
+        errors = [segment.error or "" for segment in plan.with_status(SegmentStatus.ERROR)]
+        return {error.partition("keep one of the two. ")[2] for error in errors}
+
+    assert remedies() == {"Take the other one out of the spec"}
+    world.emulator.behave(segment_rights=False)
+    world.apply()
+    world.emulator.behave(segment_rights=True)
+    world.accounts("vip", "a", "x")
+    world.accounts("twin", "b", "y")
+    found = remedies()
+    assert len(found) == 2
+    for remedy in found:
+        assert remedy.startswith("Both have members in the state: end both, with ")
+        assert "`removed: {vip: delete}`" in remedy
+        assert f'`removed: {{"{platform.id}": delete}}`' in remedy
+
+
 def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     world: World,
 ) -> None:
@@ -867,6 +894,7 @@ def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     plan = world.apply().plan
     assert plan is not None
     [error] = [segment.error for segment in plan.segments if segment.name == "twin"]
+    assert "To keep this one, end the other with" in (error or "")
     found = re.search(r"`removed: (.*?)`", error or "")
     assert found
     world.removed = yaml.safe_load(found[1])
