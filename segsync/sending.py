@@ -151,7 +151,7 @@ class Sending:
         )
 
     def _pause(self, attempt: int, why: str) -> None:
-        seconds = min(0.5 * 2**attempt, 30.0)
+        seconds = 0.5 * 2**attempt
         self.progress.say(f"{why}; trying again in {seconds:.0f} s")
         self.clock.sleep(seconds)
 

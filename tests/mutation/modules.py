@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
 _CLOSING = ("test_rejects", "test_late_removals", "test_apply", "test_rekeying", "test_state_file")
-_SENDING = ("test_apply", "test_recovery", "test_rejects", "test_rekeying")
+_SENDING = ("test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying")
 
 TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/compare.py": (*_COMPARING, "test_rejects", "test_expiry", "test_rekeying"),
@@ -41,6 +41,11 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
     "segsync/state/seal.py": ("test_state_file", "test_apply"),
     "segsync/state/database.py": ("test_state_reading", "test_state_file", "test_apply"),
+    "segsync/state/watching.py": ("test_late_executions", "test_recovery", "test_rekeying"),
+    "segsync/state/opening.py": ("test_state_file", "test_state_reading", "test_apply"),
+    "segsync/state/lock.py": ("test_state_lock",),
+    "segsync/state/records.py": ("test_state_reading", "test_apply", "test_state_file"),
+    "segsync/state/hiding.py": ("test_rejects", "test_apply", "test_recovery"),
     "segsync/sending.py": _SENDING,
     "segsync/judging.py": ("test_rejects", *_SENDING),
     "segsync/recovery.py": (
@@ -58,6 +63,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/selection.py": ("test_apply", "test_cli"),
     "segsync/planfile.py": ("test_planfile", "test_cli"),
     "segsync/plan.py": ("test_plan", "test_apply", "test_planfile", "test_render_plan"),
+    "segsync/report.py": ("test_render_report", "test_rejects", "test_apply", "test_recovery"),
+    "segsync/exits.py": ("test_apply", "test_rejects", "test_cli"),
     "segsync/payload.py": ("test_payload", "test_apply"),
 }  # fmt: skip
 
