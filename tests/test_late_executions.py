@@ -118,11 +118,12 @@ def test_the_watch_ends_when_nothing_can_come_any_more(world: World, way: str) -
         world.advance(hours=23)
         world.apply()
         assert watched(world) == 1
-        world.advance(hours=2)
+        world.advance(hours=1)
         world.apply()
     else:
         world.apply(assume_finished=True)
     assert watched(world) == 0
+    assert not any("executed late" in sentence for sentence in world.said.sentences)
 
 
 def test_a_removed_segment_is_kept_in_the_state_while_it_is_watched(world: World) -> None:

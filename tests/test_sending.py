@@ -142,7 +142,10 @@ def test_an_execution_is_asked_for_less_and_less_often(world: World) -> None:
 
 def test_nobody_is_asked_before_the_upload_nor_after_the_execution_has_ended(world: World) -> None:
     made = timed(world)
-    assert world.apply().exit is Exit.DONE
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert report.run is not None
+    assert not report.run.parts[0].is_watched
     assert [len(moments) for moments in made[0].lists] == [0, 2]
 
 
@@ -281,6 +284,15 @@ def test_a_recovery_waits_for_what_is_left_of_that_time(world: World) -> None:
     with pytest.raises(StillRunning, match="has not finished within 60 minutes"):
         world.apply()
     assert 600 <= world.clock.monotonic() - before < 610
+
+
+def test_a_recovery_tells_how_long_it_has_taken(world: World) -> None:
+    assert apply_until_killed(world, "after upload")
+    world.clock.sleep(100)
+    world.emulator.behave(lists_until_seen=3)
+    recovered = world.apply().recovered
+    assert recovered is not None
+    assert 0 < recovered.seconds < 60
 
 
 def test_what_is_behind_removals_in_doubt_is_in_doubt_too() -> None:

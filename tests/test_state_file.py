@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,32 @@ def test_a_state_of_another_datamart_or_api_is_refused(
         refusal(other, apply=apply, kind=StateForeign)
     world.destination["datamart_id"] = "1510"
     refusal(world, apply=apply, kind=StateForeign)
+
+
+def test_a_state_of_another_datamart_in_which_nothing_ever_ran_is_in_nobodys_way(
+    world: World,
+) -> None:
+    """A first apply left it that could not begin, as the spec was wrong."""
+    world.define("vip", rows=["a"])
+    world.state.parent.mkdir(mode=0o700)
+    create(world.state, replace(IDENTITY, datamart_id="1510"))
+    left = world.state.read_bytes()
+    assert world.plan().lineage != IDENTITY.lineage
+    assert world.state.read_bytes() == left
+    assert world.apply().exit is Exit.DONE
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert state.identity.datamart_id == "1509"
+        assert state.identity.lineage != IDENTITY.lineage
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("apply", [False, True], ids=["plan", "apply"])
+def test_a_state_whose_first_run_is_still_open_is_no_left_over(world: World, apply: bool) -> None:
+    world.define("vip", rows=["a"])
+    assert apply_until_killed(world, "before create_import")
+    world.destination["datamart_id"] = "1510"
+    with pytest.raises(StateForeign):
+        look(world, apply=apply)
 
 
 def test_two_specs_on_one_state_leave_each_others_members_alone(world: World) -> None:
