@@ -290,8 +290,7 @@ class StateReader:
     def watched_segments(self) -> frozenset[int]:
         """Numbers of the segments of which an upload that was given up may still be executed."""
         rows = self._database.rows(
-            "SELECT DISTINCT segment FROM keyspaces "
-            "WHERE id IN (SELECT DISTINCT keyspace FROM watched)"
+            "SELECT DISTINCT segment FROM keyspaces WHERE id IN (SELECT keyspace FROM watched)"
         )
         return frozenset(int(row[0]) for row in rows)
 

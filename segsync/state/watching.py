@@ -28,7 +28,7 @@ def watch(database: Database, serial: int, parts: Iterable[PartRecord]) -> None:
 
 def watched_runs(database: Database) -> list[Run]:
     """The runs of which an execution may still show up."""
-    return read_runs(database, "WHERE serial IN (SELECT DISTINCT run FROM watched) ORDER BY serial")
+    return read_runs(database, "WHERE serial IN (SELECT run FROM watched) ORDER BY serial")
 
 
 def say_again(database: Database, run: Run, executions: int) -> int:

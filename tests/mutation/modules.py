@@ -41,7 +41,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
     "segsync/state/seal.py": ("test_state_file", "test_apply"),
     "segsync/state/database.py": ("test_state_reading", "test_state_file", "test_apply"),
-    "segsync/state/watching.py": ("test_late_executions", "test_recovery", "test_rekeying"),
+    "segsync/state/watching.py": (
+        "test_state_watching", "test_late_executions", "test_recovery", "test_rekeying",
+    ),
     "segsync/state/opening.py": ("test_state_file", "test_state_reading", "test_apply"),
     "segsync/state/lock.py": ("test_state_lock",),
     "segsync/state/records.py": ("test_state_reading", "test_apply", "test_state_file"),
