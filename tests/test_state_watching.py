@@ -21,8 +21,8 @@ CONTENT = (
     "changes_seal) VALUES (7, 'seven', 'done', 1, '', 0, ''), (8, 'eight', 'done', 1, '', 0, ''), "
     "(9, 'nine', 'done', 1, '', 0, '')",
     "INSERT INTO parts (run, number, step, first_line, last_line, bytes, sha256, status, "
-    "executions) VALUES (7, 1, 1, 1, 2, 9, '', 'confirmed', 1), (7, 2, 1, 3, 4, 9, '', 'confirmed', 1), "
-    "(9, 1, 1, 1, 2, 9, '', 'confirmed', 1)",
+    "executions) VALUES (7, 1, 1, 1, 2, 9, '', 'confirmed', 1), "
+    "(7, 2, 1, 3, 4, 9, '', 'confirmed', 1), (9, 1, 1, 1, 2, 9, '', 'confirmed', 1)",
     "INSERT INTO watched VALUES (1, 'c', 9), (1, 's', 9), (1, 'a', 7), (1, 'b', 7), (1, 'r', 7), "
     "(2, 'of a segment that is gone', 7)",
     "INSERT INTO pending VALUES (1, 'b', 'DELETE', 5, 2)",

@@ -8,7 +8,10 @@ from pathlib import Path
 HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
 _CLOSING = ("test_rejects", "test_late_removals", "test_apply", "test_rekeying", "test_state_file")
-_SENDING = ("test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying")
+_SENDING = (
+    "test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying",
+    "test_late_executions",
+)  # fmt: skip
 
 TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/compare.py": (*_COMPARING, "test_rejects", "test_expiry", "test_rekeying"),
