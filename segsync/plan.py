@@ -152,8 +152,9 @@ class SegmentPlan:
 class Plan:
     """Everything that one apply would do, and the state it was made for.
 
-    `open_run` is the reference of a run whose outcome is not known yet; `partial` says that
-    some segments of the spec were left out on purpose. What takes a pass over all segments is
+    `open_run` is the reference of a run whose outcome is not known yet, `watched` are those of runs
+    of which an upload that was given up may still be executed; `partial` says that some segments
+    of the spec were left out on purpose. What takes a pass over all segments is
     worked out once and kept, for which a plan must be without slots.
     """
 
@@ -168,6 +169,7 @@ class Plan:
     ranges: tuple[LineRange, ...] = ()
     partial: bool = False
     open_run: str | None = None
+    watched: tuple[str, ...] = ()
 
     @cached_property
     def totals(self) -> Counts:

@@ -229,6 +229,7 @@ def _plan_from(data: dict[str, Any]) -> Plan:
             "segments": tuple(_segment_plan_from(item) for item in data["segments"]),
             "parts": tuple(Part(**item) for item in data["parts"]),
             "ranges": tuple(LineRange(**item) for item in data["ranges"]),
+            "watched": tuple(data.get("watched", ())),
         }
     )
 

@@ -171,6 +171,7 @@ class Planner:
             parts=(),
             partial=selection.partial,
             open_run=run.reference if run else None,
+            watched=tuple(item.reference for item in self.state.watched_runs()),
         )
 
 

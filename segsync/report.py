@@ -99,46 +99,58 @@ def _recovered_exit(report: Report) -> Exit:
 
 
 def segment_outcomes(
-    plan: Plan, parts: tuple[PartRecord, ...], rejected: Mapping[int, int], outcome: Outcome
+    plan: Plan,
+    parts: tuple[PartRecord, ...],
+    rejected: Mapping[tuple[int, int], int],
+    outcome: Outcome,
 ) -> tuple[SegmentOutcome, ...]:
-    """Split a run's outcome by segment: each segment has known lines, each part a known fate."""
-    fates = _fates_by_segment(plan.ranges, parts)
+    """Split a run's outcome by segment: each segment has known lines, each part a known fate.
+
+    `rejected` counts the rejects by segment number and the last line of their part.
+    """
+    fates = _fates_by_segment(plan.ranges, parts, rejected)
     given_up = outcome.given_up_in
     return tuple(
-        _segment_outcome(
-            item.name,
-            fates[item.number],
-            rejected.get(item.number, 0),
-            given_up.get(item.number, 0),
-        )
+        _segment_outcome(item.name, fates[item.number], given_up.get(item.number, 0))
         for item in plan.segments
         if item.number in fates
     )
 
 
+@dataclass(slots=True)
+class _Fates:
+    """Lines of one segment: those that were rejected, the others by the status of their part."""
+
+    rejected: int
+    others: Counter[PartStatus]
+
+
 def _fates_by_segment(
-    ranges: tuple[LineRange, ...], parts: tuple[PartRecord, ...]
-) -> dict[int, Counter[PartStatus]]:
+    ranges: tuple[LineRange, ...],
+    parts: tuple[PartRecord, ...],
+    rejected: Mapping[tuple[int, int], int],
+) -> dict[int, _Fates]:
     """How many lines of each segment share which fate; parts and ranges are in order of lines."""
     ends = [part.last for part in parts]
-    fates: dict[int, Counter[PartStatus]] = {}
+    fates: dict[int, _Fates] = {}
     for span in ranges:
-        lines = fates.setdefault(span.segment, Counter())
+        lines = fates.setdefault(span.segment, _Fates(0, Counter()))
         first, end = bisect_left(ends, span.first), bisect_left(ends, span.last) + 1
         for part in parts[first:end]:
-            lines[part.status] += min(span.last, part.last) - max(span.first, part.first) + 1
+            lines.others[part.status] += min(span.last, part.last) - max(span.first, part.first) + 1
+    by_end = {part.last: part.status for part in parts}
+    for (segment, end), count in rejected.items():
+        fates[segment].rejected += count
+        fates[segment].others[by_end[end]] -= count
     return fates
 
 
-def _segment_outcome(
-    name: str, lines: Counter[PartStatus], rejected: int, given_up: int
-) -> SegmentOutcome:
-    named = min(rejected, lines[PartStatus.CONFIRMED])
-    doubtful = lines[PartStatus.UNKNOWN] + lines[PartStatus.UNATTRIBUTED]
+def _segment_outcome(name: str, lines: _Fates, given_up: int) -> SegmentOutcome:
+    others = lines.others
     return SegmentOutcome(
         name=name,
-        confirmed=lines[PartStatus.CONFIRMED] - named + given_up,
-        rejected=rejected,
-        unknown=doubtful - (rejected - named) - given_up,
-        unsent=lines[PartStatus.UNSENT],
+        confirmed=others[PartStatus.CONFIRMED] + given_up,
+        rejected=lines.rejected,
+        unknown=others[PartStatus.UNKNOWN] + others[PartStatus.UNATTRIBUTED] - given_up,
+        unsent=others[PartStatus.UNSENT],
     )

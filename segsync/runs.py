@@ -65,7 +65,8 @@ def carry_through(planned: Planned, state: State, applying: Applying) -> RunRepo
         sending = sending_of(planned.spec, state, run, applying)
         judging = Judging(state, engine, applying.destination, folder, state_targets(state))
         parts = sending.send(files, judging) if files else ()
-        rejected = engine.rejected_by_segment() if judging.rejected else {}
+        ends = [part.last for part in parts]
+        rejected = engine.count_rejected(ends) if judging.rejected else {}
         report = close(state, engine, run, judging, parts, sending, planned)
     return replace(
         report,

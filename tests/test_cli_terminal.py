@@ -151,7 +151,7 @@ def test_a_signal_while_a_run_is_open_ends_with_five_and_the_next_apply_recovers
     assert "is not finished" in " ".join(store.run("plan").out.split())
     assert "is not finished" in " ".join(store.run("status").out.split())
     shown = " ".join(store.run("state", "show").out.split())
-    assert "open: 10 commands of which the outcome is not known yet" in shown
+    assert "open: 10 of unknown outcome" in shown
     recovered = store.run("apply", "--yes").check(0)
     assert "Recovered an earlier run: 10 confirmed" in recovered.out
     assert len(store.emulator.members("fans")) == 10

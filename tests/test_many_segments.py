@@ -61,7 +61,7 @@ def test_the_outcome_of_each_segment_is_found_without_looking_at_every_part() ->
     )
     made = plan(segments=segments, ranges=ranges)
     segments.taken = 0
-    found = segment_outcomes(made, parts, {0: 1}, Outcome(0, 0, 0, 0, given_up_in={1: 1}))
+    found = segment_outcomes(made, parts, {(0, 3): 1}, Outcome(0, 0, 0, 0, given_up_in={1: 1}))
     assert [(o.confirmed, o.rejected, o.unknown, o.unsent) for o in found[:3]] == [
         (0, 1, 1, 0),
         (1, 0, 0, 1),
@@ -69,6 +69,21 @@ def test_the_outcome_of_each_segment_is_found_without_looking_at_every_part() ->
     ]
     assert len(found) == MANY
     assert segments.taken + ranges.taken + parts.taken <= 10 * MANY
+
+
+def test_a_reject_is_taken_from_the_part_that_it_was_in() -> None:
+    """The removals are done but for one, the additions in doubt but for one; so in both halves."""
+    ranges = (LineRange(1, 1, 4), LineRange(2, 5, 6), LineRange(1, 7, 8), LineRange(2, 9, 10))
+    parts = (
+        PartRecord(1, 1, 1, 6, 9, "", PartStatus.CONFIRMED),
+        PartRecord(2, 2, 7, 10, 9, "", PartStatus.UNKNOWN),
+    )
+    made = plan(segment("a", number=1), segment("b", number=2), ranges=ranges)
+    found = segment_outcomes(made, parts, {(1, 6): 1, (1, 10): 1, (2, 10): 2}, Outcome(0, 0, 0, 0))
+    assert [(o.confirmed, o.rejected, o.unknown, o.unsent) for o in found] == [
+        (3, 2, 1, 0),
+        (2, 2, 0, 0),
+    ]
 
 
 def test_planning_asks_each_segment_a_bounded_number_of_times(tmp_path: Path) -> None:

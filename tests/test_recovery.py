@@ -17,6 +17,7 @@ from segsync.errors import DestinationError, NotSent, OutcomeUnknown, StateStale
 from segsync.exits import Exit
 from segsync.mediarithmics.exchange import Limits
 from segsync.render.report_text import next_steps
+from segsync.render.status_text import outcome
 from segsync.sending import StillRunning
 from segsync.state import PartStatus, open_state
 from tests.support.crash import Backing, apply_until_killed
@@ -334,6 +335,37 @@ def test_an_unsent_run_that_nobody_wants_any_more_leaves_nothing_to_be_told(worl
     assert report.run is None
     assert report.exit is Exit.DONE
     assert not next_steps(report)
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("moment", ["after create_import", "after upload", "before upload"])
+def test_of_a_run_that_was_killed_between_two_executions_only_what_was_sent_is_in_doubt(
+    world: World, moment: str
+) -> None:
+    """What plan, status and apply say of it is the same, though the query has changed since."""
+    options = {"allowed": ("vip",)}
+    world.define("vip", rows=["gone", "stays"])
+    world.apply()
+    world.accounts("vip", "stays", "wanted", "unwanted")
+    # The removal is one execution, the additions are the next, which is never begun.
+    assert apply_until_killed(world, moment, **options)
+    world.accounts("vip", "stays", "wanted")
+    sent = moment != "after create_import"
+    with closing(open_state(world.state, read_only=True)) as state:
+        run = state.open_run()
+        assert run is not None
+        assert [part.status is PartStatus.WAITING for part in run.parts] == [not sent, True]
+        assert sum(state.pending_counts().values()) == run.sent == sent
+        assert outcome(run) == (
+            "1 of unknown outcome, 2 not sent yet" if sent else "3 not sent yet"
+        )
+    shown = world.plan(**options).totals
+    assert (shown.add, shown.remove, shown.retry) == (1, 1, sent)
+    report = world.apply(**options)
+    assert report.plan is not None
+    told = report.plan.totals
+    assert told.add == 1
+    assert (told.remove, told.retry) == ((0, 0) if moment == "after upload" else (1, sent))
     assert_sound(world)
 
 

@@ -293,6 +293,9 @@ def test_rejects_of_several_segments_are_told_apart(world: World) -> None:
     world.emulator.reject_when(refuse_one)
     report = world.apply()
     assert figures(report) == (5, 1, 0, 0)
+    assert report.run is not None
+    found = {item.name: (item.confirmed, item.rejected) for item in report.run.segments}
+    assert found == {"vip": (2, 0), "reader": (1, 1), "mail": (2, 0)}
     assert [(item.segment, item.identifier) for item in rejects_of(world)] == [("reader", "a")]
     heal(world)
 

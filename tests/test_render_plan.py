@@ -124,9 +124,12 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         retry=4, deferred=3, forget=2, settled=1, spared=2,
         invalid_reasons={"its expiration_ts has passed": 5},
     )  # fmt: skip
-    text = text_of(plan(odd, partial=True, open_run="segsync-abc-00000007"), 200)
+    runs = {"open_run": "segsync-abc-00000007", "watched": ("segsync-abc-00000006",)}
+    text = " ".join(text_of(plan(odd, partial=True, **runs), 200).split())
     for sentence in (
         "! Run segsync-abc-00000007 is not finished",
+        "! An upload of run segsync-abc-00000006 was given up",
+        "of the 4 commands below that say something again, it leaves out what is done",
         "! This plan is partial",
         "5 of 110 rows left out: 5 × its expiration_ts has passed",
         "5 of 110 rows repeat another one",

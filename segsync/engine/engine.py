@@ -185,10 +185,13 @@ class Engine:
         with self._session.cursor() as cursor:
             rejects.keep(cursor)
 
-    def rejected_by_segment(self) -> dict[int, int]:
-        """How many of the arranged commands of each segment are among the kept rejects."""
+    def count_rejected(self, ends: Iterable[int]) -> dict[tuple[int, int], int]:
+        """The kept rejects, counted by their segment's number and the last line of their part.
+
+        `ends` are the last lines of all parts.
+        """
         with self._session.cursor() as cursor:
-            return rejects.by_segment(cursor)
+            return rejects.counted(cursor, ends)
 
     @contextmanager
     def rejected(self) -> Iterator[pyarrow.RecordBatchReader]:

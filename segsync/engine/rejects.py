@@ -150,10 +150,12 @@ def keep(cursor: Cursor) -> None:
     cursor.execute("INSERT INTO rejected SELECT line, reason FROM rejected_part")
 
 
-def by_segment(cursor: Cursor) -> dict[int, int]:
-    """The kept rejects counted by segment number."""
+def counted(cursor: Cursor, ends: Iterable[int]) -> dict[tuple[int, int], int]:
+    """The kept rejects counted by segment number and the last line of their part."""
+    parts = ", ".join(f"({int(end)})" for end in ends)
     rows = cursor.rows(
-        f"SELECT c.segment, count(*) FROM rejected r JOIN {COMMANDS} c ON c.line = r.line "
-        "GROUP BY 1"
+        f"SELECT c.segment, p.last_line, count(*) FROM rejected r JOIN {COMMANDS} c "
+        f"ON c.line = r.line ASOF JOIN (VALUES {parts}) p(last_line) ON r.line <= p.last_line "
+        "GROUP BY ALL"
     )
-    return {int(segment): int(count) for segment, count in rows}
+    return {(int(segment), int(end)): int(count) for segment, end, count in rows}

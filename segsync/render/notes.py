@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from segsync.model import RemovedSegment, Spec
 from segsync.plan import Plan, SegmentStatus
+from segsync.render import figures
 
 MOST_COMPARISONS = 2_000
 """Of names that may be misspelt: each takes a tenth of a millisecond."""
@@ -37,19 +38,32 @@ def notes(plan: Plan, around: Surroundings) -> Iterator[str]:
             "plan again when it has ended."
         )
     elif plan.open_run:
-        yield (
-            f"Run {plan.open_run} is not finished: what became of its commands is not known yet. "
-            "`segsync apply` finds that out first, and says again what is in doubt."
-        )
+        yield _unfinished(plan.open_run, plan.totals.retry)
     elif not plan.serial:
         yield (
             f"No apply is recorded in the state {around.state} yet, so every member counts as new. "
             "That is right for the first apply. If there was a state before, restore it from its "
             "backup first: without it, those who have left a query since are not removed."
         )
+    for run in plan.watched:
+        yield (
+            f"An upload of run {run} was given up, and may still be executed. Each apply asks the "
+            "platform for that before it plans: if it was, its members are said once more."
+        )
     if plan.partial:
         yield "This plan is partial: --target or --exclude leaves segments out."
     yield from _misspelt(plan, around.removed)
+
+
+def _unfinished(run: str, again: int) -> str:
+    text = (
+        f"Run {run} is not finished: what became of its commands is not known yet. "
+        "`segsync apply` finds that out first, and says again what is in doubt"
+    )
+    if not again:
+        return f"{text}."
+    commands = figures.plural(again, "command")
+    return f"{text}: of the {commands} below that say something again, it leaves out what is done."
 
 
 def _misspelt(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:

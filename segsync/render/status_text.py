@@ -86,11 +86,8 @@ def _when(item: SegmentState, runs: dict[int, Run], status: StateStatus) -> str:
 def _last_run(status: StateStatus, columns: int) -> list[Line]:
     if status.open_run:
         run = status.open_run
-        text = (
-            f"Run {run.serial} of {figures.moment(run.submitted_at_ms)} is not finished: the "
-            f"outcome of its {figures.plural(run.commands, 'command')} is unknown. "
-            "`segsync apply` finds out."
-        )
+        text = f"Run {run.serial} of {figures.moment(run.submitted_at_ms)} is not finished: "
+        text += f"{outcome(run)}. `segsync apply` finds out what became of it."
         return wrapped(text, columns, indent="  ", first="! ", style=Style.WARNING)
     if not status.runs:
         return [line("No run yet.")]
@@ -104,14 +101,13 @@ def _last_run(status: StateStatus, columns: int) -> list[Line]:
 
 
 def outcome(run: Run) -> str:
-    """What became of a run's commands."""
-    if run.status is RunStatus.OPEN:
-        return f"{figures.plural(run.commands, 'command')} of which the outcome is not known yet"
-    figures_of = (
+    """What became of a run's commands; of an open run, what is known so far."""
+    is_open = run.status is RunStatus.OPEN
+    counts = (
         (run.confirmed, "confirmed"),
         (run.rejected, "rejected"),
-        (run.unknown, "of unknown outcome"),
+        (run.sent if is_open else run.unknown, "of unknown outcome"),
         (run.unsent, "not sent"),
+        (run.commands - run.sent if is_open else 0, "not sent yet"),
     )
-    found = [f"{number:,} {word}" for number, word in figures_of if number]
-    return ", ".join(found) or "no commands"
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "no commands"

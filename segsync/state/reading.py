@@ -126,7 +126,8 @@ class StateReader:
         return {int(segment): int(count) for segment, count in rows}
 
     def pending_counts(self) -> dict[int, int]:
-        """Members of unknown outcome by segment number, those of an open run included."""
+        """Members of unknown outcome by segment number, those that an open run may have sent
+        included."""
         rows = self._database.rows(
             "SELECT k.segment, count(*) FROM (SELECT keyspace, identifier FROM pending "
             f"UNION {_OPEN_CHANGES}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
@@ -300,9 +301,11 @@ class StateReader:
 
 
 _OPEN_CHANGES = (
-    "SELECT keyspace, identifier FROM changes WHERE change <> 'forget' "
-    "AND EXISTS (SELECT 1 FROM runs WHERE status = 'open')"
+    "SELECT c.keyspace, c.identifier FROM runs r JOIN parts p ON p.run = r.serial "
+    "JOIN changes c ON c.line BETWEEN p.first_line AND p.last_line "
+    "WHERE r.status = 'open' AND p.status <> 'waiting'"
 )
+"""What may have been sent: a part is noted as `sending` before its first byte."""
 
 
 def moment_of(database: Database) -> tuple[Any, ...]:

@@ -121,6 +121,12 @@ class Run:
     unsent: int = 0
 
     @property
+    def sent(self) -> int:
+        """Commands that have, or may have, left."""
+        parts = (part for part in self.parts if part.status is not PartStatus.WAITING)
+        return sum(part.last - part.first + 1 for part in parts)
+
+    @property
     def executions(self) -> int:
         """Those that were known when the run was closed."""
         return sum(part.executions for part in self.parts)
