@@ -19,8 +19,11 @@ SegsyncError                 one sentence, where it happened, what to do next
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
+
+from segsync.members import hide_strangers
 
 
 class SegsyncError(Exception):
@@ -95,15 +98,23 @@ class Locked(SegsyncError):
 class DestinationError(SegsyncError):
     """Something went wrong between segsync and the platform.
 
-    `said` is the part of the message that is the platform's own text, which may name members.
+    `said` is what the message has of the platform's own text, which may name members: the message
+    shows it without whatever may be one's identifier.
     """
 
     said = ""
+    _whole = ""
 
     def saying(self, text: str) -> Self:
         """The same error, of whose message this is the platform's own part."""
-        self.said = text
+        self.said, self._whole = text, self.message
+        self.message = self.told(hide_strangers)
+        self.args = (self.message,)
         return self
+
+    def told(self, hide: Callable[[str], str]) -> str:
+        """The message, with what `hide` leaves of the platform's own part."""
+        return self._whole.replace(self.said, hide(self.said)) if self.said else self.message
 
 
 class NotSent(DestinationError):

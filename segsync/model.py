@@ -14,6 +14,8 @@ MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
 LONGEST_PAUSE_MS = 7 * DAY_MS
 """After a rejected command, until it is tried again."""
+FIRST_REASSERTED = 10
+"""Where `reassert` was set later, one member in so many is due at once, instead of all."""
 NEVER = 0
 """The expiration, in minutes or as a timestamp, of a member that never leaves by itself."""
 

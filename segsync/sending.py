@@ -84,11 +84,9 @@ class Sending:
 
     def _said(self, error: DestinationError) -> str:
         """What happened, without the members that the platform's own words may name."""
-        if not error.said:
-            return str(error)
         if error.said not in self._hidden:
             self._hidden[error.said] = self.state.hide_members(error.said)
-        return str(error).replace(error.said, self._hidden[error.said])
+        return error.told(lambda said: self._hidden[said])
 
     def _send_part(
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge

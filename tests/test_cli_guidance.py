@@ -39,13 +39,22 @@ def test_who_looks_at_the_state_needs_neither_token_nor_source(
         path.read_text()
         .replace('"sqlite:///shop.db"', '"${SHOP_URL}"')
         .replace("  api_token", "  proxy: ${PROXY}\n  api_token")
+        .replace("FROM people}", "FROM people WHERE score >= :low, params: {low: '${LOW}'}}")
     )
     store.run(*words, MICS_API_TOKEN=None).check(0)
     done = store.run("plan", MICS_API_TOKEN=None).check(1)
-    for name in ("MICS_API_TOKEN", "SHOP_URL", "PROXY"):
+    for name in ("MICS_API_TOKEN", "SHOP_URL", "PROXY", "LOW"):
         assert f"the environment variable {name} is not set" in done.err
     wrong = store.run("status", MICS_API_TOKEN=f"{TOKEN} {TOKEN}").check(1)
     assert "of the API token is a space" in wrong.err
+
+
+def test_a_variable_is_not_told_to_be_another_that_begins_alike(store: Shop) -> None:
+    done = store.run("plan", MICS_API_TOKEN=None, MICS_API_URL="http://127.0.0.1:1").check(1)
+    assert "MICS_API_TOKEN is not set" in done.err
+    assert "hint: set it in the environment" in done.err
+    done = store.run("plan", MICS_API_TOKEN=None, MICS_API_TOKN="x").check(1)
+    assert "did you mean `MICS_API_TOKN`?" in done.err
 
 
 def test_a_query_is_not_judged_while_nobody_knows_its_database(store: Shop) -> None:

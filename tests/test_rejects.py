@@ -383,8 +383,34 @@ def test_a_reason_names_no_other_member(world: World) -> None:
     said = "Conflict of person-1 with person-2, a.b:7; (1234567) at line 12345. Not person-22."
     world.emulator.reject([world.emulator.account("person-1")], reason=said)
     world.apply()
-    hidden = "Conflict of … with ***, ***; (***) at line 12345. Not person-22."
+    hidden = "Conflict of … with ***, ***; (***) at line 12345. Not ***."
     assert [reject.reason for reject in rejects_of(world)] == [hidden]
+
+
+def test_nobody_is_named_in_free_text_though_the_state_does_not_know_them(world: World) -> None:
+    """What else it says stays readable: names of segments, short numbers, technical words."""
+    said = (
+        "HTTP 409: vip2 has net:9:12345 (0612345678), merged into ab-99x at line 12, code E-17/204"
+        "; sha256 of UTF-8, 3.5 kB, retry in 30s"
+    )
+    hidden = (
+        "HTTP 409: vip2 has *** (***), merged into *** at line 12, code ***/204;"
+        " sha256 of UTF-8, 3.5 kB, retry in 30s"
+    )
+    world.define("vip2", rows=["person-1", "b"])
+    world.emulator.reject([world.emulator.account("person-1")], reason=said)
+    world.apply()
+    assert [reject.reason for reject in rejects_of(world)] == [hidden]
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert state.reject_reasons() == [("vip2", hidden, 1)]
+        assert state.reject_reasons(show_ids=True) == [("vip2", said, 1)]
+        assert [reject.reason for reject in state.rejects(9, show_ids=True)] == [said]
+    body = json.dumps({"status": "error", "error": "account 0612345678 of cust-88 is locked"})
+    world.emulator.faults.add("upload", Answer(400, body, {"Content-Type": "application/json"}))
+    world.accounts("vip2", "person-1", "b", "c")
+    refused = world.apply().run
+    assert refused is not None
+    assert "account *** of *** is locked" in refused.problems[0]
 
 
 @pytest.mark.parametrize("identifier", ["cust-7", "Zoe 2.O", "1234567", "a:b", "x" * 100])

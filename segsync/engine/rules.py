@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
 from segsync.engine.facts import Policy
-from segsync.model import DAY_MS, MINUTE_MS, NEVER, renewal_shares
+from segsync.model import DAY_MS, FIRST_REASSERTED, MINUTE_MS, NEVER, renewal_shares
 
 ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5
 WORDS = {ADD: "add", UPDATE: "update", RENEW: "renew", REMOVE: "remove", FORGET: "forget"}
-FIRST_REASSERTED = 10
-"""Where the period was set later, one member in so many is due at once, instead of all."""
 
 
 def change_sql(shape: Shape, policy: Policy, beside: str) -> str:

@@ -78,14 +78,14 @@ def _find(state: State, name: str) -> StateSegment:
 
 def rejects_text(state: State, limit: int, columns: int, *, show_ids: bool) -> list[Line]:
     """The reasons with their counts, then up to `limit` rejects."""
-    reasons = state.reject_reasons()
+    reasons = state.reject_reasons(show_ids=show_ids)
     if not reasons:
         return [line("No rejects.")]
     rows = []
     for name, reason, count in reasons:
         rows += wrapped(printable(f"{name}: {count:,} × {reason}"), columns, indent="  ", first="")
     rows.append(EMPTY)
-    for item in state.rejects(limit):
+    for item in state.rejects(limit, show_ids=show_ids):
         shown = item.identifier if show_ids else mask(item.identifier, item.kind)
         where = f" in compartment {item.compartment_id}" if item.compartment_id else ""
         text = (

@@ -6,23 +6,27 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from segsync.model import DAY_MS, MINUTE_MS, NEVER, Segment, Spec, renewal_shares
+from segsync.model import DAY_MS, FIRST_REASSERTED, MINUTE_MS, NEVER, Segment, Spec, renewal_shares
 from segsync.render import figures
 from segsync.render.plan_json import FORMAT_VERSION
-from segsync.state import Run, State
+from segsync.state import Run, RunStatus, State
 
 HORIZONS = (1, 7, 30)
 """Days ahead."""
 NONE = (0,) * len(HORIZONS)
 MOST_RUNS = 50
+LAST_MS = 2**62
+MAYBE_UNSENT = "perhaps unsent"
+"""Some commands of the run were not sent, and the state does not tell which."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentState:
     """One segment of the state or the spec. `renews` and `lapses` are members by horizon.
 
-    `lapsed` (part of `members`) have left the platform, as no apply came in time; `lapses` would
-    leave if none came; `renews` is an estimate.
+    `outcome` is what the last run with this segment came to here. `lapsed` (part of `members`) have
+    left the platform, as no apply came in time; `lapses` would leave if none came; `renews` is an
+    estimate, of members that are asserted once more as well.
     """
 
     name: str
@@ -32,6 +36,7 @@ class SegmentState:
     pending: int
     rejects: int
     last_run: int | None
+    outcome: str | None
     in_spec: bool
     renews: tuple[int, ...]
     lapses: tuple[int, ...]
@@ -73,7 +78,8 @@ def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
     rejects = state.reject_counts()
     lapsed = state.lapsing(1, now_ms)
     lapses = [state.lapsing(now_ms, now_ms + days * DAY_MS) for days in HORIZONS]
-    renews = _renewals(spec, state, now_ms)
+    renews = _renewals(spec, state, now_ms) | _reassertions(spec, state, now_ms)
+    outcomes = _outcomes(state, pending)
     mentioned = {segment.address for segment in spec.segments}
     removed = {entry.name for entry in spec.removed}
     return [
@@ -85,6 +91,7 @@ def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
             pending=pending.get(item.number, 0),
             rejects=rejects.get(item.number, 0),
             last_run=item.last_run,
+            outcome=outcomes.get(item.number),
             in_spec=item.address in mentioned or item.name in removed,
             renews=renews.get(item.number, NONE),
             lapses=tuple(found.get(item.number, 0) for found in lapses),
@@ -105,6 +112,7 @@ def _unknown(spec: Spec, state: State) -> list[SegmentState]:
             pending=0,
             rejects=0,
             last_run=None,
+            outcome=None,
             in_spec=True,
             renews=NONE,
             lapses=NONE,
@@ -127,6 +135,45 @@ def _renewals(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...
         ahead = [state.lapsing(now_ms, now_ms + lead + days * DAY_MS) for days in HORIZONS]
         for number in numbers:
             found[number] = tuple(counts.get(number, 0) for counts in ahead)
+    return found
+
+
+def _reassertions(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...]]:
+    """Members by segment number whose turn comes within each horizon: it is spread evenly."""
+    by_address = {segment.address: segment for segment in spec.segments}
+    members, expiring = state.member_counts(), state.lapsing(1, LAST_MS)
+    found = {}
+    for item in state.segments():
+        segment = by_address.get(item.address)
+        if segment and segment.reassert_minutes != NEVER:
+            period = segment.reassert_minutes * MINUTE_MS
+            since = item.reasserted_at or now_ms - period // FIRST_REASSERTED
+            lasting = members.get(item.number, 0) - expiring.get(item.number, 0)
+            shares = (min(1.0, (now_ms - since + days * DAY_MS) / period) for days in HORIZONS)
+            found[item.number] = tuple(round(max(0.0, share) * lasting) for share in shares)
+    return found
+
+
+def _outcomes(state: State, pending: dict[int, int]) -> dict[int, str]:
+    """What the last run of each segment came to there, as far as the state tells.
+
+    It keeps what is in doubt and what was rejected by member, but of what was not sent the sum.
+    """
+    runs = {run.serial: run for run in state.last_runs(MOST_RUNS)}
+    rejected = state.rejecting_runs()
+    found = {}
+    for item in state.segments():
+        run = runs.get(item.last_run or 0)
+        if run is None:
+            continue
+        if pending.get(item.number):
+            found[item.number] = RunStatus.UNKNOWN.value
+        elif run.serial in rejected.get(item.number, ()):
+            found[item.number] = RunStatus.PARTLY_REJECTED.value
+        elif run.unsent == run.commands and run.unsent:
+            found[item.number] = RunStatus.UNSENT.value
+        else:
+            found[item.number] = MAYBE_UNSENT if run.unsent else RunStatus.DONE.value
     return found
 
 
@@ -160,6 +207,7 @@ def status_json(status: StateStatus) -> dict[str, Any]:
                 "pending": item.pending,
                 "rejects": item.rejects,
                 "last_run": item.last_run,
+                "last_outcome": item.outcome,
                 "in_spec": item.in_spec,
                 "renews_within_days": _by_horizon(item.renews),
                 "lapses_within_days": _by_horizon(item.lapses),

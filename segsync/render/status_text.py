@@ -11,6 +11,8 @@ from segsync.render.printable import printable
 from segsync.render.status import HORIZONS, SegmentState, StateStatus
 from segsync.state import Run, RunStatus
 
+_ELSEWHERE = "This is what the state has. Whether queries work, and what would change now, tells `segsync plan`."
+
 
 def status_text(status: StateStatus, *, columns: int) -> list[Line]:
     """The state for the terminal."""
@@ -30,6 +32,7 @@ def status_text(status: StateStatus, *, columns: int) -> list[Line]:
             )
         ]
     rows += [EMPTY, *_last_run(status, columns)]
+    rows += wrapped(_ELSEWHERE, columns, style=Style.DIM)
     return rows
 
 
@@ -56,8 +59,8 @@ def _segments(status: StateStatus, columns: int) -> list[Line]:
         headings = ("segment", f"renew {days[0]}", *days[1:], f"lapse {days[0]}", *days[1:])
         rows += [EMPTY, *columns_of(headings, ahead, columns)]
         rows += wrapped(
-            "Members to renew (an estimate), and members that lapse if no apply comes, within so "
-            "many days.",
+            "Members to renew or to reassert (an estimate), and members that lapse if no apply "
+            "comes, within so many days.",
             columns,
             style=Style.DIM,
         )
@@ -80,7 +83,7 @@ def _when(item: SegmentState, runs: dict[int, Run], status: StateStatus) -> str:
     run = runs.get(item.last_run)
     if run is None:
         return f"run {item.last_run}"
-    return f"{figures.ago(run.submitted_at_ms, status.now_ms)}, {run.status.value}"
+    return f"{figures.ago(run.submitted_at_ms, status.now_ms)}, {item.outcome}"
 
 
 def _last_run(status: StateStatus, columns: int) -> list[Line]:

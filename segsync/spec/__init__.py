@@ -20,8 +20,9 @@ __all__ = ["json_schema", "load_spec"]
 def load_spec(path: Path, environ: Mapping[str, str], *, connecting: bool = True) -> Spec:
     """The spec at `path` with everything it includes, `${NAME}` taken from `environ`.
 
-    Without `connecting`, the variables of sources, token and proxy may be unset: such a source is
-    not in the spec, such a token is empty. For those who look at the state only.
+    Without `connecting`, the variables of sources, token, proxy and params may be unset: such a
+    source is not in the spec, such a token is empty, and `params` stay as they are
+    written. For those who look at the state only.
 
     Raises UsageError where `path` cannot be read, and SpecError with the problems of all files.
     """

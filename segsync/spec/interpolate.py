@@ -23,6 +23,9 @@ class Reference:
     default: str | None
 
 
+MISSPELT = 0.8
+"""Variables have beginnings in common: MICS_API_URL is no misspelt MICS_API_TOKEN."""
+
 Template = tuple[str | Reference, ...]
 
 
@@ -88,7 +91,7 @@ class Expander:
         return Hidden(value)
 
     def _hint(self, name: str) -> str:
-        close = nearest(name, self._environ) or ""
+        close = nearest(name, self._environ, likeness=MISSPELT) or ""
         if close.startswith("did you mean"):
             return close
         return "set it in the environment"

@@ -107,11 +107,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def nearest(word: str, names: Iterable[str]) -> str | None:
+def nearest(word: str, names: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """A hint that names the name that `word` was probably meant to be, or all of a few."""
     known = sorted(set(names))
     lowered = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word[:LONGEST_QUOTE].lower(), lowered, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:LONGEST_QUOTE].lower(), lowered, n=1, cutoff=likeness)
     if close:
         return f"did you mean {shown(lowered[close[0]])}?"
     if 0 < len(known) <= 16:

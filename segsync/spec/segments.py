@@ -109,7 +109,7 @@ def read_segment(part: Part, shared: Shared) -> Segment | None:
     """The segment, or None where problems says what is wrong with its entry."""
     entry = check(
         SegmentEntry,
-        _value(part, shared.expander),
+        _value(part, shared.expander if shared.connecting else None),
         part.document.root,
         ("segments", part.name),
         part.problems,
@@ -147,7 +147,8 @@ def read_segment(part: Part, shared: Shared) -> Segment | None:
     return segment
 
 
-def _value(part: Part, expander: Expander) -> object:
+def _value(part: Part, expander: Expander | None) -> object:
+    """The entry; without an expander, as no query will be run, the variables in `params` stay."""
     node = part.node()
     if not isinstance(node, MapNode):
         return to_value(node) if node else None

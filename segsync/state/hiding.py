@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
+from segsync.members import SHORTEST_NUMBER, hide_members, hide_strangers
 from segsync.secret import MASK
 from segsync.state.database import Database
 
-SHORTEST_NUMBER = 6
 _WORDS = re.compile(r"[\w@.+:/|~-]*\w")
 
 
 def hide_sent(database: Database, text: str) -> str:
-    """`text` without the identifiers of the open run's commands, in capitals or not.
+    """`text` without the identifiers of the open run's commands, in capitals or not, and without
+    what may be those of others.
 
     Looks at all of them, as an identifier may hold any character: for errors, not for every row.
     Short numbers stay: a text is full of them, and says nothing without them.
@@ -25,22 +26,29 @@ def hide_sent(database: Database, text: str) -> str:
     for name in sorted((str(row[0]) for row in rows), key=len, reverse=True):
         whole = rf"(?<!\w){re.escape(name)}(?!\w)"
         text = re.sub(whole, MASK, text, flags=re.IGNORECASE)
-    return text
+    return _without_strangers(database, text)
 
 
-def hide_known(database: Database, text: str) -> str:
-    """`text` without the words that are identifiers of members, or of rejects."""
+def hide_in_reason(database: Database, text: str) -> str:
+    """`text` without the words that are identifiers of members, or of rejects, or may be ones."""
+    text = hide_members(text)
     words = {word for word in _WORDS.findall(text) if not _is_short_number(word)}
-    if not words:
-        return text
-    places = ", ".join("?" * len(words))
-    where = f"keyspace IN (SELECT id FROM keyspaces) AND identifier IN ({places})"
-    found = database.rows(
-        f"SELECT identifier FROM members WHERE {where} "
-        f"UNION SELECT identifier FROM rejects WHERE {where}",
-        (*words, *words),
-    )
-    return _WORDS.sub(lambda word: MASK if (word[0],) in found else word[0], text)
+    if words:
+        places = ", ".join("?" * len(words))
+        where = f"keyspace IN (SELECT id FROM keyspaces) AND identifier IN ({places})"
+        found = database.rows(
+            f"SELECT identifier FROM members WHERE {where} "
+            f"UNION SELECT identifier FROM rejects WHERE {where}",
+            (*words, *words),
+        )
+        text = _WORDS.sub(lambda word: MASK if (word[0],) in found else word[0], text)
+    return _without_strangers(database, text)
+
+
+def _without_strangers(database: Database, text: str) -> str:
+    """A segment's name and its address are nobody's."""
+    rows = database.rows("SELECT name, value FROM segments")
+    return hide_strangers(text, {str(word) for row in rows for word in row})
 
 
 def _is_short_number(word: str) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from segsync import members
 from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
 from segsync.state.database import Database, damaged
-from segsync.state.hiding import hide_known, hide_sent
+from segsync.state.hiding import hide_in_reason, hide_sent
 from segsync.state.journal import read_runs
 from segsync.state.records import Identity, Keyspace, Reject, Run, StateSegment
 from segsync.state.seal import check_changes
@@ -134,8 +133,11 @@ class StateReader:
         )
         return {int(segment): int(count) for segment, count in rows}
 
-    def rejects(self, limit: int) -> list[Reject]:
-        """The rejects that are still to be accepted, oldest first."""
+    def rejects(self, limit: int, *, show_ids: bool = False) -> list[Reject]:
+        """The rejects that are still to be accepted, oldest first.
+
+        With `show_ids` their reasons are as the platform gave them, whoever is named there.
+        """
         rows = self._database.rows(
             "SELECT s.name, k.kind, coalesce(k.compartment_id, ''), r.identifier, r.operation, "
             "r.reason, r.attempts, r.first_at, r.next_attempt_at FROM rejects r "
@@ -146,7 +148,7 @@ class StateReader:
         return [
             Reject(
                 name, IdentifierKind(kind), compartment or None, identifier, operation,
-                self._hidden(reason), *rest,
+                reason if show_ids else hide_in_reason(self._database, reason), *rest,
             )
             for name, kind, compartment, identifier, operation, reason, *rest in rows
         ]  # fmt: skip
@@ -159,7 +161,19 @@ class StateReader:
         )
         return {int(segment): int(count) for segment, count in rows}
 
-    def reject_reasons(self) -> list[tuple[str, str, int]]:
+    def rejecting_runs(self) -> dict[int, frozenset[int]]:
+        """By segment number, the runs in which its present rejects were last refused."""
+        rows = self._database.rows(
+            "SELECT DISTINCT k.segment, u.serial FROM (SELECT DISTINCT keyspace, last_at "
+            "FROM rejects) r JOIN keyspaces k ON k.id = r.keyspace "
+            "JOIN runs u ON u.closed_at = r.last_at"
+        )
+        found: dict[int, frozenset[int]] = {}
+        for segment, serial in rows:
+            found[int(segment)] = found.get(int(segment), frozenset()) | {int(serial)}
+        return found
+
+    def reject_reasons(self, *, show_ids: bool = False) -> list[tuple[str, str, int]]:
         """Segment name, reason and number of the rejects: the hundred most frequent ones."""
         counts = Counter[tuple[str, str]]()
         for name, reason, count in self._database.rows(
@@ -167,12 +181,9 @@ class StateReader:
             "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
             "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
         ):
-            counts[str(name), self._hidden(str(reason))] += int(count)
+            shown = str(reason) if show_ids else hide_in_reason(self._database, str(reason))
+            counts[str(name), shown] += int(count)
         return [(name, reason, count) for (name, reason), count in counts.most_common()]
-
-    def _hidden(self, reason: str) -> str:
-        """What the platform says of a member must not name others."""
-        return hide_known(self._database, members.hide_members(reason))
 
     def longest_run_ms(self) -> int:
         """The longest time from submission to the end of any run: how late a line may act."""
