@@ -77,6 +77,11 @@ class Counts:
         return self.desired - self.deferred_add + self.deferred_remove + self.spared
 
     @property
+    def removed_uncounted(self) -> int:
+        """Removals of those who are not in `snapshot`: lapsed a short while ago, or in doubt."""
+        return self.remove - (self.snapshot + self.add - self.after)
+
+    @property
     def possible(self) -> int:
         """Members that are on the platform, or may be."""
         return self.snapshot + self.in_doubt

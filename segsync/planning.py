@@ -25,6 +25,8 @@ from segsync.readers import Readers
 from segsync.selection import Selected, Selection, check_allowed, select
 from segsync.state import State, StateSegment
 
+NOT_READ = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
+"""The members of such a segment may not have been read from the state."""
 ProblemOf = Callable[[SegmentPlan], str | None]
 
 
@@ -124,16 +126,22 @@ class Planner:
         unclear = [plan for pair in selection.ambiguous for plan in ambiguous(*pair)]
         defined = {segment.name: segment for segment in self.spec.segments}
         orphaned = [orphan(known, defined.get(known.name)) for known in selection.orphaned]
-        found = (*plans, *removed, *unclear, *orphaned)
+        found = tuple(map(self._counted, (*plans, *removed, *unclear, *orphaned)))
         self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
+
+    def _counted(self, segment: SegmentPlan) -> SegmentPlan:
+        """With the members that the state has, where nothing was compared."""
+        if segment.status not in NOT_READ or segment.counts.snapshot:
+            return segment
+        live = self.state.live_members(segment.number, self.now_ms)
+        return replace(segment, counts=replace(segment.counts, snapshot=live))
 
     def _check_what_was_not_read(self, plans: Iterable[SegmentPlan]) -> None:
         """Before a state is written: what was read agrees with its digest, but was it all?"""
         if self.state.read_only:
             return
-        unread = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
-        read = {plan.number for plan in plans if plan.status not in unread}
+        read = {plan.number for plan in plans if plan.status not in NOT_READ}
         if any(known.number not in read for known in self.state.segments()):
             self.state.check_whole()
 

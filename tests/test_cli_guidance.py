@@ -203,6 +203,30 @@ def test_a_query_file_that_is_missing_is_told_with_those_that_there_are(store: S
         assert f"hint: {hint}" in store.run("validate").check(1).err
 
 
+def test_the_members_of_a_segment_that_was_not_compared_are_those_of_the_state(
+    store: Shop,
+) -> None:
+    old = FANS.replace("fans", "old")
+    store.spec(f"{FANS}\n{old}")
+    store.run("apply", "--yes").check(0)
+    broken = "SELECT nothing FROM nowhere"
+    store.spec(f"  fans: {{query: {broken}}}\n  new: {{query: {broken}}}")
+    done = store.run("plan", "--format", "json").check(1)
+    found = {item["name"]: item for item in json.loads(done.out)["segments"]}
+    assert {name: item["status"] for name, item in found.items()} == {
+        "fans": "error",
+        "new": "error",
+        "old": "orphaned",
+    }
+    assert {name: item["snapshot"] for name, item in found.items()} == {
+        "fans": 10,
+        "new": 0,
+        "old": 10,
+    }
+    lapsed = store.run("plan", "--format", "json", "--now", "2036-01-01").check(1)
+    assert {item["snapshot"] for item in json.loads(lapsed.out)["segments"]} == {0}
+
+
 def test_a_typo_under_removed_is_told_and_an_old_entry_is_not(store: Shop) -> None:
     store.spec(FANS.replace("fans", "spring_campaign"))
     store.run("apply", "--yes").check(0)

@@ -50,6 +50,20 @@ def assert_promised(world: World) -> None:
     state.close()
 
 
+def test_removals_of_those_who_have_just_lapsed_are_told_apart(world: World) -> None:
+    monthly(world)
+    world.advance(days=30, seconds=60)
+    world.accounts("vip", "u0", "new")
+    counts = totals(world)
+    assert (counts.snapshot, counts.add, counts.remove, counts.after) == (0, 2, 19, 2)
+    assert counts.removed_uncounted == 19
+    world.settle(applies=1, allowed=("vip",))
+    world.accounts("vip", "u0")
+    counts = totals(world)
+    assert counts.snapshot + counts.add - counts.remove == counts.after
+    assert counts.removed_uncounted == 0
+
+
 def test_renewals_are_spread_over_200_days_and_nobody_ever_lapses() -> None:
     members = size(4_000, 20_000)
     curve = renewals(members, 200)

@@ -142,6 +142,16 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         assert sentence in text
 
 
+def test_removals_of_whom_now_does_not_count_are_told() -> None:
+    """Or now + add - remove = after would not hold."""
+    counts = {"queried": 42, "desired": 42, "snapshot": 0, "add": 42, "remove": 8}
+    text = text_of(plan(segment("lapsed", **counts)), 200)
+    assert table_of(text)[1].split()[:7] == ["lapsed", "0", "42", "42", "–", "–", "8"]
+    assert "8 of 8 removals not counted in `now`" in text
+    text = text_of(plan(segment("live", **counts | {"snapshot": 8})), 200)
+    assert "not counted" not in text
+
+
 def test_samples_of_one_reason_share_a_line() -> None:
     samples = tuple(sample("+", f"customer-{i:03}") for i in range(3))
     shown = plan(segment("fans", samples=(*samples, sample("+", "customer-999", "lapsed"))))

@@ -54,6 +54,12 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
         found.append(
             f"{commands} rejected earlier, waiting for the next attempt (`segsync state rejects`)"
         )
+    if 0 < counts.removed_uncounted <= counts.remove:
+        found.append(
+            f"{counts.removed_uncounted:,} of {figures.plural(counts.remove, 'removal')} not "
+            "counted in `now`: the members have just lapsed, or may never have come; removed to "
+            "be sure"
+        )
     if counts.forget:
         members = figures.plural(counts.forget, "member")
         found.append(f"{members} lapsed and no longer in the query: dropped without a command")

@@ -124,8 +124,7 @@ def _row(segment: SegmentPlan) -> Row:
             return Row(name, status, counts.snapshot, None, None, note="removed, members kept")
         case SegmentStatus.REMOVED:
             return Row(name, status, counts.snapshot, counts.after, _changes(counts))
-    known = counts.snapshot if status is SegmentStatus.BLOCKED else counts.snapshot or None
-    return Row(name, status, known, known, None, note=status.value.upper())
+    return Row(name, status, counts.snapshot, counts.snapshot, None, note=status.value.upper())
 
 
 def _detail(segment: SegmentPlan, show_ids: bool) -> Detail:

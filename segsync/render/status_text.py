@@ -11,7 +11,10 @@ from segsync.render.printable import printable
 from segsync.render.status import HORIZONS, SegmentState, StateStatus
 from segsync.state import Run, RunStatus
 
-_ELSEWHERE = "This is what the state has. Whether queries work, and what would change now, tells `segsync plan`."
+ELSEWHERE = (
+    "This is what the state has. `segsync plan` tells whether the queries work, and what would "
+    "change now."
+)
 
 
 def status_text(status: StateStatus, *, columns: int) -> list[Line]:
@@ -32,7 +35,7 @@ def status_text(status: StateStatus, *, columns: int) -> list[Line]:
             )
         ]
     rows += [EMPTY, *_last_run(status, columns)]
-    rows += wrapped(_ELSEWHERE, columns, style=Style.DIM)
+    rows += wrapped(ELSEWHERE, columns, style=Style.DIM)
     return rows
 
 

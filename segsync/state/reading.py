@@ -115,6 +115,15 @@ class StateReader:
         )
         return {int(segment): int(count) for segment, count in rows}
 
+    def live_members(self, segment: int, now_ms: int) -> int:
+        """Confirmed members of one segment that have not lapsed."""
+        rows = self._database.rows(
+            "SELECT count(*) FROM members WHERE keyspace IN (SELECT id FROM keyspaces "
+            "WHERE segment = ?) AND (expires_at = 0 OR expires_at > ?)",
+            (segment, now_ms),
+        )
+        return int(rows[0][0])
+
     def lapsing(self, from_ms: int, until_ms: int) -> dict[int, int]:
         """Members by segment number whose expiry lies in [from_ms, until_ms)."""
         rows = self._database.rows(
