@@ -21,7 +21,7 @@ from segsync.engine import (
 )
 from segsync.engine.desired import DesiredColumn
 from segsync.errors import SourceError
-from segsync.model import DAY_MS, NEVER, IdentifierKind, RemovedSegment, Segment
+from segsync.model import DAY_MS, NEVER, RemovedSegment, Segment
 from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards, removed_entry
 from segsync.progress import Progress
 from segsync.selection import Selected
@@ -266,15 +266,17 @@ def _judge(
         return replace(
             plan,
             status=SegmentStatus.ERROR,
-            error=f"{segment.query_place}: {bad:,} of {rows.queried:,} rows are invalid: {reasons}",
+            error=f"{segment.query_place}: {bad:,} of {rows.queried:,} "
+            f"{'row is' if rows.queried == 1 else 'rows are'} invalid: {reasons}",
             hint="mend the query, or let the other rows through with `invalid_rows: skip`",
         )
     if difference.conflicts and segment.on_conflict == "error":
         return replace(
             plan,
             status=SegmentStatus.ERROR,
-            error=f"{segment.query_place}: the query returns {difference.conflicts:,} identifiers "
-            "more than once, with different data bag or expiry",
+            error=f"{segment.query_place}: the query returns {difference.conflicts:,} "
+            f"{'identifier' if difference.conflicts == 1 else 'identifiers'} more than once, "
+            "with different data bag or expiry",
             hint="mend the query, or choose with `on_conflict: latest_expiry` or `any`",
         )
     violations = check_guards(segment.name, segment.guard, plan.counts)
@@ -316,16 +318,14 @@ def _samples(
 
 
 def _sample(example: Example, segment: Segment | None) -> Sample:
-    kind = example.kind
-    if kind is None and example.identifier is not None:
-        kind = IdentifierKind.USER_ACCOUNT_ID
     return Sample(
         label=SYMBOLS.get(example.label, example.label),
-        kind=kind,
+        kind=example.kind,
         compartment_id=example.compartment_id,
         identifier=example.identifier,
         reason=example.reason or _reason(example, segment),
         row=example.row,
+        column=example.column,
     )
 
 

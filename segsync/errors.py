@@ -23,8 +23,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from segsync.members import hide_strangers
-
 
 class SegsyncError(Exception):
     """An error whose text is fit for the user: what, where, and what to do next."""
@@ -105,10 +103,10 @@ class DestinationError(SegsyncError):
     said = ""
     _whole = ""
 
-    def saying(self, text: str) -> Self:
+    def saying(self, text: str, hide: Callable[[str], str]) -> Self:
         """The same error, of whose message this is the platform's own part."""
         self.said, self._whole = text, self.message
-        self.message = self.told(hide_strangers)
+        self.message = self.told(hide)
         self.args = (self.message,)
         return self
 

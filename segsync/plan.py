@@ -113,7 +113,7 @@ class Sample:
     """One member as an example of a change, a conflict or an invalid row.
 
     `label` is a change's symbol, "invalid" or "conflict"; `row` is the 1-based row of the query's
-    result where that is known.
+    result, and `column` that of its identifier, where these are known.
     """
 
     label: str
@@ -122,6 +122,7 @@ class Sample:
     identifier: str | None
     reason: str
     row: int | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class SegmentPlan:
 
     `number` is its id in the state. `keep` says that a removed segment's members stay on the
     platform, `waiting` that a removed segment cannot leave the state yet, though there is nothing
-    to send.
+    to send. `renamed_from` is the name that the spec had for it before.
     """
 
     name: str
@@ -145,6 +146,7 @@ class SegmentPlan:
     invalid_reasons: Mapping[str, int] = field(default_factory=dict)
     keep: bool = False
     waiting: bool = False
+    renamed_from: str | None = None
     place: str | None = None
 
     @property

@@ -79,6 +79,13 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_there(path: Path) -> None:
+    """Raise PlanFileError where there is no such file."""
+    if not path.exists():
+        hint = "make one with `segsync plan --out`"
+        raise PlanFileError(f"there is no plan file {path}", hint=hint)
+
+
 def lineage_of(path: Path, state: Path) -> str:
     """The lineage of the state that a plan was made for: a fresh state takes it over.
 
@@ -152,9 +159,8 @@ def _extract(path: Path, commands: Path) -> tuple[bytes, bytes]:
                 shutil.copyfileobj(packed, file)
             return archive.read(PLAN), archive.read(SEAL)
     except FileNotFoundError:
-        raise PlanFileError(
-            f"there is no plan file {path}", hint="make one with `segsync plan --out`"
-        ) from None
+        check_there(path)
+        raise
     except OSError as error:
         raise PlanFileError(f"the plan {path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):

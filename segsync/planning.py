@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -126,7 +126,9 @@ class Planner:
         unclear = [plan for pair in selection.ambiguous for plan in ambiguous(*pair)]
         defined = {segment.name: segment for segment in self.spec.segments}
         orphaned = [orphan(known, defined.get(known.name)) for known in selection.orphaned]
-        found = tuple(map(self._counted, (*plans, *removed, *unclear, *orphaned)))
+        names = {known.number: known.name for known in self.state.segments()}
+        named = [_with_old_name(plan, names) for plan in plans]
+        found = tuple(map(self._counted, (*named, *removed, *unclear, *orphaned)))
         self._check_what_was_not_read(found)
         return tuple(self._looked_up(segment) for segment in found)
 
@@ -181,6 +183,12 @@ class Planner:
             open_run=run.reference if run else None,
             watched=tuple(item.reference for item in self.state.watched_runs()),
         )
+
+
+def _with_old_name(segment: SegmentPlan, names: Mapping[int, str]) -> SegmentPlan:
+    """By an id a segment is the same one, whatever the spec calls it. `names` are the state's."""
+    before = names.get(segment.number, segment.name)
+    return segment if before == segment.name else replace(segment, renamed_from=before)
 
 
 def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:

@@ -161,6 +161,11 @@ class Sending:
             found = [item for item in self._list(import_id) if item.id not in known]
             if found or self.clock.monotonic() >= deadline:
                 return found
+            if pause == self.timing.first_poll:
+                self.progress.say(
+                    f"import {import_id} does not show it yet: looking for "
+                    f"{self.timing.grace:.0f} s whether it arrived"
+                )
             self.clock.sleep(pause)
             pause = min(2 * pause, self.timing.longest_poll)
 
@@ -168,15 +173,21 @@ class Sending:
         """The import's executions; the platform may be out of reach for a while."""
         deadline = self.clock.monotonic() + self.timing.patience
         pause = self.timing.first_poll
+        is_away = False
         while True:
             try:
                 return self.destination.list_executions(import_id)
             except DestinationError as error:
                 if _is_final(error) or self.clock.monotonic() >= deadline:
                     raise StillRunning(
-                        f"the executions of import {import_id} cannot be read: {error}",
+                        f"the executions of import {import_id} cannot be read: {self._said(error)}",
                         hint="run `segsync apply` again when the platform answers",
                     ) from None
+                if not is_away:
+                    self.progress.say(
+                        f"{self._said(error)}; asking again for {self.timing.patience / 60:.0f} min"
+                    )
+                is_away = True
             self.clock.sleep(pause)
             pause = min(2 * pause, self.timing.longest_poll)
 
@@ -186,7 +197,7 @@ class Sending:
             self.destination.list_executions(import_id)
         except NotSent as error:
             raise StillRunning(
-                f"what became of an earlier run cannot be asked: {error}",
+                f"what became of an earlier run cannot be asked: {self._said(error)}",
                 hint="run `segsync apply` again when the platform answers",
             ) from None
         except DestinationError:

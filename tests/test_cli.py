@@ -211,7 +211,7 @@ def test_invalid_rows_that_are_skipped_are_counted(store: Shop) -> None:
     store.spec("  fans: {query: SELECT name AS user_account_id FROM people, invalid_rows: skip}")
     done = store.run("plan", COLUMNS="200").check(0)
     assert "2 of 12 rows left out: 1 × no identifier" in done.out
-    assert "invalid empty identifier: row 12" in done.out
+    assert "invalid empty identifier: user_account_id row 12" in done.out
 
 
 def test_a_plan_as_of_another_moment_renews(store: Shop) -> None:

@@ -227,16 +227,82 @@ def test_the_members_of_a_segment_that_was_not_compared_are_those_of_the_state(
     assert {item["snapshot"] for item in json.loads(lapsed.out)["segments"]} == {0}
 
 
-def test_a_typo_under_removed_is_told_and_an_old_entry_is_not(store: Shop) -> None:
+def test_an_invalid_row_is_told_by_the_column_that_the_query_has(store: Shop) -> None:
+    store.sql("DELETE FROM people", "INSERT INTO people VALUES ('not an address', 1)")
+    store.spec("  fans: {query: SELECT name AS email FROM people, hash_email: sha256}")
+    for words in (("plan",), ("plan", "--show-ids")):
+        told = " ".join(store.run(*words).check(1).out.split())
+        assert "1 of 1 row is invalid: 1 × not an e-mail address" in told
+        assert "invalid not an e-mail address: email row 1" in told
+        assert "user_account_id" not in told
+
+
+def test_a_source_that_cannot_be_opened_is_told_once_with_its_segments(store: Shop) -> None:
+    store.spec("\n".join(FANS.replace("fans", name) for name in ("fans", "b", "c")))
+    (store.folder / "shop.db").unlink()
+    done = store.run("plan").check(1)
+    told = " ".join(done.out.split())
+    assert "✗ fans, b and c have an error: nothing is sent for them" in told
+    assert told.count("→ A relative path in a URL begins at the spec's folder.") == 1
+    found = json.loads(store.run("plan", "--format", "json").check(1).out)["segments"]
+    assert [item["error"] for item in found] == [found[0]["error"]] * 3
+
+
+@pytest.mark.parametrize("setting", ["max_page_size=0", "finishes_after_ms=-1"])
+def test_an_emulator_takes_no_number_that_makes_no_sense(store: Shop, setting: str) -> None:
+    done = store.run("emulator", "--port", "0", "--set", setting).check(1)
+    assert f"--set {setting.partition('=')[0]}: " in done.err
+    assert "is less than" in done.err
+
+
+def test_a_segment_that_is_called_otherwise_now_is_told_as_the_same(store: Shop) -> None:
+    store.spec(FANS.replace("{", '{segment_id: "500", '))
+    store.run("apply", "--yes").check(0)
+    store.spec(FANS.replace("{", '{segment_id: "500", ').replace("fans", "friends"))
+    told = " ".join(store.run("plan").check(0).out.split())
+    assert "friends is what was fans in the spec before, as both are segment_id=500" in told
+    assert "No changes." in told
+    store.run("apply", "--yes").check(0)
+    assert "what was fans" not in store.run("plan").check(0).out
+
+
+def test_a_plan_file_that_is_missing_is_told_before_a_terminal_that_is(store: Shop) -> None:
+    done = store.run("apply", "nofile").check(1)
+    assert "there is no plan file nofile" in done.err
+    assert "terminal" not in done.err
+
+
+def test_a_state_that_is_the_spec_itself_is_not_called_damaged(store: Shop) -> None:
+    path = store.folder / "segments.yaml"
+    path.write_text(f"state: segments.yaml\n{path.read_text()}")
+    for words in (("status",), ("plan",)):
+        done = store.run(*words).check(1)
+        assert "segments.yaml:1:8: that is this file, the spec" in done.err
+        assert "damaged" not in done.err
+
+
+@pytest.mark.parametrize("words", [("--samples", "5"), ("--show-ids",)], ids=lambda words: words[0])
+def test_options_that_do_nothing_to_the_json_of_a_plan_are_told(
+    store: Shop, words: tuple[str, ...]
+) -> None:
+    done = store.run("plan", "--format", "json", *words).check(0)
+    assert f"{words[0]} without effect" in done.err
+    assert "without effect" not in store.run("plan", "--format", "json").check(0).err
+    assert "without effect" not in store.run("plan", *words).check(0).err
+
+
+def test_entries_under_removed_that_mean_nothing_are_told(store: Shop) -> None:
     store.spec(FANS.replace("fans", "spring_campaign"))
     store.run("apply", "--yes").check(0)
     store.spec(FANS, removed="{spring_campain: delete, some_older_one: delete}")
     told = " ".join(store.run("plan").check(0).out.split())
     assert "segments.yaml:10:11: the state has no segment 'spring_campain' to remove" in told
     assert "did you mean 'spring_campaign'?" in told
-    assert "some_older_one" not in told
+    assert "`removed` has what the state does not know: some_older_one." in told
     store.spec(FANS, removed="{spring_campaign: delete}")
-    assert "did you mean" not in store.run("plan").check(0).out
+    told = store.run("plan").check(0).out
+    assert "did you mean" not in told
+    assert "`removed` has" not in told
 
 
 def test_what_a_limit_leaves_out_is_counted(store: Shop) -> None:

@@ -293,6 +293,9 @@ def test_an_upload_of_a_killed_apply_may_take_a_while_to_show(world: World) -> N
     world.emulator.behave(lists_until_seen=5)
     world.accounts("vip", "b", "c")
     report = world.apply()
+    assert [
+        said for said in world.said.sentences if "does not show it yet: looking for 30 s" in said
+    ]
     assert report.recovered is not None
     assert report.recovered.outcome.confirmed == 2
     assert_sound(world)
@@ -550,6 +553,8 @@ def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(
         world.apply()
     waited = world.clock.monotonic() - before
     assert (waited > world.timing.patience) == (status == 503)
+    told = [said for said in world.said.sentences if said.endswith("asking again for 15 min")]
+    assert len(told) == (status == 503)
     assert world.plan().open_run is not None
     world.settle(applies=1)
     assert_sound(world)

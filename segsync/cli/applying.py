@@ -78,6 +78,10 @@ def apply(
         )
     chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
     request = Request(plan_file, chosen, yes, assume_finished, format, show_ids)
+    if plan_file:
+        from segsync.planfile import check_there
+
+        check_there(plan_file)
     if not yes and not session.terminal.can_ask:
         raise UsageError(
             "there is no terminal to ask for a confirmation", hint="add --yes to go on without one"

@@ -11,7 +11,7 @@ import typer
 from segsync.cli import options
 from segsync.cli.session import Session, session_of
 from segsync.errors import UsageError
-from segsync.render.lines import line
+from segsync.render.lines import Span, Style, line
 from segsync.render.printable import printable
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def plan(
     chosen = plan_options(target, exclude, allow, samples, parallelism, memory_limit)
     clock = make_clock(now)
     _check_files(out, commands)
+    if format == "json":
+        _tell_idle(context, session)
     spec = session.load(file)
     progress = make_progress(session.terminal)
     try:
@@ -76,6 +78,19 @@ def plan(
     finally:
         progress.close()
     raise typer.Exit(plan_exit(planned.plan, detailed=detailed_exitcode))
+
+
+def _tell_idle(context: typer.Context, session: Session) -> None:
+    """Say which options do nothing, as JSON names no member."""
+    names = {"samples": "--samples", "show_ids": "--show-ids"}
+    given = [
+        option
+        for name, option in names.items()
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        text = f"{' and '.join(given)} without effect: the JSON of a plan names no member"
+        session.terminal.tell([line(Span(text, Style.WARNING))])
 
 
 def _check_files(out: Path | None, commands: Path | None) -> None:

@@ -5,9 +5,11 @@ The defaults are the likeliest answers, and strict wherever the documentation sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+
+from segsync.emulator.settings import WrongOption
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,23 @@ class Behaviour:
     """Store and count the lines of a payload, and apply nothing: for benchmarks."""
     upload_bytes_per_second: int | None = None
     answer_bytes_per_second: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise WrongOption for a number of something of which there cannot be so few."""
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
+            if type(value) is int and value < least:
+                raise WrongOption(f"{field.name}: {value} is less than {least}")
+
+
+_LEAST = {
+    "default_page_size": 1,
+    "max_page_size": 1,
+    "max_upload_bytes": 1,
+    "data_bag_max_bytes": 1,
+    "upload_bytes_per_second": 1,
+    "answer_bytes_per_second": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)

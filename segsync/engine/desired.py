@@ -45,6 +45,7 @@ SEPARATOR_SQL = "chr(0)"
 
 TOLD_BY_SOURCE = 1
 EXPIRED = 2
+NO_ADDRESS = 9
 REASONS: Mapping[int, str] = {
     EXPIRED: "its expiration_ts has passed",
     3: "no identifier: every identifier column is NULL",
@@ -53,7 +54,7 @@ REASONS: Mapping[int, str] = {
     6: "identifier with a NUL character",
     7: f"identifier longer than {LONGEST_IDENTIFIER} bytes",
     8: "compartment_id is empty, or has a NUL character",
-    9: "not an e-mail address",
+    NO_ADDRESS: "not an e-mail address",
     10: "expiration_ts is negative or beyond the year 9999",
     11: "expiration_ts looks like seconds: milliseconds are meant",
     12: "data_bag is not a JSON object (with each key once, and no NaN)",
@@ -144,6 +145,11 @@ class _Loading:
     def keyspace_varies(self) -> bool:
         """Whether rows differ in kind or compartment."""
         return len(self.kinds) > 1 or "compartment_id" in self._columns
+
+    @property
+    def only_column_sql(self) -> str:
+        """The column that every identifier comes from, where there is one and no other."""
+        return quoted(self.kinds[0][0]) if len(self.kinds) == 1 else "NULL"
 
     def shape(self, keyspace_sql: str, rows: Rows) -> Shape:
         """What the table looks like once it is loaded."""
@@ -259,7 +265,7 @@ class _Loading:
         if "email_hash" in self._columns:
             checks.append(f"WHEN regexp_full_match(email_hash, '{ADDRESS}') THEN 15")
         if "email" in self._columns:
-            checks.append("WHEN email NOT LIKE '%_@_%' THEN 9")
+            checks.append(f"WHEN email NOT LIKE '%_@_%' THEN {NO_ADDRESS}")
         if "data_bag" in self._columns:
             checks.append(f"WHEN strlen(data_bag) > {LARGEST_DATA_BAG} THEN 13")
             checks.append(f"WHEN data_bag IS NOT NULL AND NOT {is_object_sql('data_bag')} THEN 12")
@@ -288,8 +294,8 @@ def _set_invalid_aside(cursor: Cursor, loading: _Loading) -> Rows:
     reasons: dict[str, int] = {}
     if counts:
         cursor.execute(
-            f"CREATE TABLE invalid_{number} AS SELECT rowid + 1 AS row_number, invalid, identifier "
-            f"FROM {table} WHERE invalid <> 0"
+            f"CREATE TABLE invalid_{number} AS SELECT rowid + 1 AS row_number, invalid, "
+            f"identifier, {loading.only_column_sql} AS column_name FROM {table} WHERE invalid <> 0"
         )
         cursor.execute(f"DELETE FROM {table} WHERE invalid <> 0")
         reasons = _reasons(cursor, number, counts)

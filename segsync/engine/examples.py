@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segsync.engine.desired import REASONS, TOLD_BY_SOURCE, reason_sql
+from segsync.engine.desired import NO_ADDRESS, REASONS, TOLD_BY_SOURCE, reason_sql
 from segsync.engine.facts import Example
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.rules import FORGET, WORDS
@@ -32,17 +32,30 @@ def changed(cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int) -> li
 
 
 def invalid(cursor: Cursor, number: int, limit: int) -> list[Example]:
-    """The first invalid rows, by their place in the query's result."""
+    """The first invalid rows, by their place in the query's result.
+
+    Without what there is of an address: its hash tells the reader nothing.
+    """
     rows = cursor.rows(
-        f"SELECT row_number, invalid, {reason_sql('identifier')} FROM invalid_{number} "
-        f"ORDER BY row_number LIMIT {limit}"
+        f"SELECT row_number, invalid, {reason_sql('identifier')}, column_name "
+        f"FROM invalid_{number} ORDER BY row_number LIMIT {limit}"
     )
-    return [
-        Example("invalid", None, None, None, row=row, reason=identifier)
-        if code == TOLD_BY_SOURCE
-        else Example("invalid", None, None, identifier, row=row, reason=REASONS[code])
-        for row, code, identifier in rows
-    ]
+    found = []
+    for row, code, identifier, column in rows:
+        told = code == TOLD_BY_SOURCE
+        hidden = told or code == NO_ADDRESS or column == "email"
+        found.append(
+            Example(
+                "invalid",
+                None,
+                None,
+                None if hidden else identifier,
+                row=row,
+                reason=identifier if told else REASONS[code],
+                column=column,
+            )
+        )
+    return found
 
 
 def conflicts(cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int) -> list[Example]:

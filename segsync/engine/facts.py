@@ -150,3 +150,4 @@ class Example:
     row_expires_at: int | None = None
     retry: bool = False
     reason: str | None = None
+    column: str | None = None

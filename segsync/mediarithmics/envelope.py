@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from segsync.errors import DestinationError, ProtocolError, Refused
 from segsync.mediarithmics.exchange import Answer
-from segsync.members import hide_members
+from segsync.members import hide_members, hide_strangers
 from segsync.secret import Redactor
 
 SHOWN_CHARACTERS = 300
@@ -92,13 +92,13 @@ def envelope(answer: Answer, purpose: str, clean: Clean) -> dict[str, Any]:
         raise ProtocolError(
             f"could not {purpose}: the answer is {content}: {said}",
             hint="is destination.api_url the API, and not a web page or a proxy before it?",
-        ).saying(said)
+        ).saying(said, hide_strangers)
     raise_if_error(answer, purpose, clean)
     if content.get("status") != "ok" or content.get("data") is None:
         said = _start(answer, clean)
         raise ProtocolError(
             f"could not {purpose}: the answer lacks status ok and data: {said}"
-        ).saying(said)
+        ).saying(said, hide_strangers)
     return content
 
 
@@ -140,7 +140,7 @@ def _refused(answer: Answer, purpose: str, clean: Clean) -> Refused:
         status=answer.status,
         error_id=named,
         hint=_HINTS.get(answer.status),
-    ).saying(said)
+    ).saying(said, hide_strangers)
 
 
 def _target(answer: Answer) -> str:

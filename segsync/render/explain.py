@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from segsync.plan import Sample, SegmentPlan, SegmentStatus
 from segsync.render import figures
 from segsync.render.printable import mask, printable
 
+MOST_NAMED = 10
+"""Segments with one and the same error; the others are counted."""
 _WORDS = ("add", "update", "renew", "remove")
 
 
@@ -38,14 +41,16 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
     """Sentences about what is out of the ordinary."""
     counts = segment.counts
     found = []
+    rows = figures.plural(counts.queried, "row")
     if counts.invalid:
         reasons = "; ".join(
             f"{number:,} × {printable(reason)}"
             for reason, number in segment.invalid_reasons.items()
         )
-        found.append(f"{counts.invalid:,} of {counts.queried:,} rows left out: {reasons}")
+        found.append(f"{counts.invalid:,} of {rows} left out: {reasons}")
     if counts.duplicates:
-        found.append(f"{counts.duplicates:,} of {counts.queried:,} rows repeat another one")
+        repeat = "repeats" if counts.duplicates == 1 else "repeat"
+        found.append(f"{counts.duplicates:,} of {rows} {repeat} another one")
     if counts.retry:
         commands = figures.plural(counts.retry, "command")
         found.append(f"{commands} said again: what became of them in an earlier run is unknown")
@@ -77,10 +82,17 @@ def examples(segment: SegmentPlan, *, show_ids: bool) -> tuple[Examples, ...]:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for sample in segment.samples:
         symbol = "−" if sample.label == "-" else printable(sample.label)
-        kind = sample.kind.value if sample.kind and sample.identifier else ""
+        kind = _kind(sample)
         subjects = groups.setdefault((symbol, printable(sample.reason), kind), [])
         subjects.append(printable(_subject(sample, show_ids)))
     return tuple(Examples(*key, tuple(subjects)) for key, subjects in groups.items())
+
+
+def _kind(sample: Sample) -> str:
+    """As the platform calls the identifier, or the query that of an invalid row."""
+    if sample.kind and sample.identifier:
+        return sample.kind.value
+    return printable(sample.column or "")
 
 
 def _subject(sample: Sample, show_ids: bool) -> str:
@@ -105,6 +117,28 @@ def trouble(segment: SegmentPlan, *, show_ids: bool) -> Trouble:
         messages=tuple(map(printable, messages)),
         remedies=tuple(map(printable, remedies)),
         examples=examples(segment, show_ids=show_ids),
+    )
+
+
+def together(troubles: Iterable[Trouble]) -> tuple[Trouble, ...]:
+    """The troubles, those in one that have the same cause: a source that cannot be reached."""
+    found: dict[object, list[Trouble]] = {}
+    for index, item in enumerate(troubles):
+        alike = item.status is SegmentStatus.ERROR and not item.examples
+        key = (item.messages, item.remedies) if alike else index
+        found.setdefault(key, []).append(item)
+    return tuple(_as_one(group) if len(group) > 1 else group[0] for group in found.values())
+
+
+def _as_one(group: list[Trouble]) -> Trouble:
+    names = [item.name for item in group[:MOST_NAMED]]
+    more = len(group) - len(names)
+    names += [figures.plural(more, "other")] if more else []
+    return replace(
+        group[0],
+        name=f"{', '.join(names[:-1])} and {names[-1]}",
+        title="have an error: nothing is sent for them",
+        place=None,
     )
 
 

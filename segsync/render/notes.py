@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from segsync.model import RemovedSegment, Spec
 from segsync.plan import Plan, SegmentStatus
 from segsync.render import figures
+from segsync.render.explain import MOST_NAMED
 
 MOST_COMPARISONS = 2_000
 """Of names that may be misspelt: each takes a tenth of a millisecond."""
@@ -52,7 +53,13 @@ def notes(plan: Plan, around: Surroundings) -> Iterator[str]:
         )
     if plan.partial:
         yield "This plan is partial: --target or --exclude leaves segments out."
-    yield from _misspelt(plan, around.removed)
+    for segment in plan.segments:
+        if segment.renamed_from:
+            yield (
+                f"{segment.name} is what was {segment.renamed_from} in the spec before, as both "
+                f"are {segment.address}: its members stay."
+            )
+    yield from _idle_removals(plan, around.removed)
 
 
 def _unfinished(run: str, again: int) -> str:
@@ -66,11 +73,8 @@ def _unfinished(run: str, again: int) -> str:
     return f"{text}: of the {commands} below that say something again, it leaves out what is done."
 
 
-def _misspelt(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:
-    """Entries under `removed` that probably mean a segment that is orphaned.
-
-    Others are left alone: what was removed stands there until somebody takes it out.
-    """
+def _idle_removals(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:
+    """Entries under `removed` that mean nothing: misspelt, or done long ago."""
     orphans = [
         name
         for segment in plan.with_status(SegmentStatus.ORPHANED)
@@ -79,12 +83,21 @@ def _misspelt(plan: Plan, removed: tuple[RemovedSegment, ...]) -> Iterator[str]:
     found = {
         segment.name for segment in plan.with_status(SegmentStatus.REMOVED, SegmentStatus.ERROR)
     }
-    if len(removed) * len(orphans) > MOST_COMPARISONS:
-        return
-    for entry in removed:
-        near = difflib.get_close_matches(entry.name, orphans, n=1)
-        if near and entry.name not in found:
+    idle = [entry for entry in removed if entry.name not in found]
+    done = []
+    compares = len(idle) * len(orphans) <= MOST_COMPARISONS
+    for entry in idle:
+        near = difflib.get_close_matches(entry.name, orphans, n=1) if compares else []
+        if near:
             yield (
                 f"{entry.place}: the state has no segment {entry.name!r} to remove: did you mean "
                 f"{near[0]!r}?"
             )
+        else:
+            done.append(entry.name)
+    if done and plan.serial and not plan.partial:
+        names = ", ".join(done[:MOST_NAMED]) + (" …" if len(done) > MOST_NAMED else "")
+        yield (
+            f"`removed` has what the state does not know: {names}. What has been removed can be "
+            "taken out of the spec; of what has not, the name is wrong."
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.render import figures
-from segsync.render.explain import Examples, Trouble, examples, facts, trouble
+from segsync.render.explain import Examples, Trouble, examples, facts, together, trouble
 from segsync.render.notes import Surroundings, notes
 from segsync.render.printable import printable
 
@@ -72,7 +72,7 @@ def outline(plan: Plan, around: Surroundings, *, show_ids: bool) -> Outline:
         rows=_rows(plan),
         total=(*_changes(plan.totals), plan.totals.left_alone),
         details=tuple(detail for detail in details if detail.facts or detail.examples),
-        troubles=tuple(trouble(s, show_ids=show_ids) for s in sorted(troubled, key=_gravity)),
+        troubles=together(trouble(s, show_ids=show_ids) for s in sorted(troubled, key=_gravity)),
         verdict=_verdict(plan),
         effort=_effort(plan),
         quiet=not plan.changes_something,

@@ -97,6 +97,9 @@ class Connections:
                 raise Wrong("the state is a local file, not an address", "write a path")
             if text.endswith(("/", "/.", "/..")):
                 raise Wrong("the state is a file, not a folder", "add a file's name: …/state.db")
+            path = self._main.path.parent / text
+            if path.resolve() == self._main.path.resolve():
+                raise Wrong("that is this file, the spec", f"write another path: {DEFAULT_STATE}")
         except Wrong as wrong:
             self._add(node, wrong)
         return self._main.path.parent / text
