@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from segsync.destination import ExecutionState, SegmentProblem
 from segsync.errors import NotSent, ProtocolError, Refused
-from segsync.mediarithmics.envelope import cleaner, count, envelope, failure, identifier, printable
+from segsync.mediarithmics.envelope import cleaner, count, envelope, failure, identifier
 from segsync.mediarithmics.exchange import Answer
 from segsync.mediarithmics.paging import PAGE_ITEMS, read_all
 from segsync.mediarithmics.resources import read_execution
 from segsync.model import Address
+from segsync.printable import printable
 from segsync.secret import Redactor
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails
 from tests.support.raw_server import RawServer, answer, head, ok, raw

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from segsync.errors import DestinationError, ProtocolError, Refused
 from segsync.mediarithmics.exchange import Answer
 from segsync.members import hide_members, hide_strangers
+from segsync.printable import printable
 from segsync.secret import Redactor
 
 SHOWN_CHARACTERS = 300
@@ -50,14 +51,6 @@ def cleaner(redactor: Redactor) -> Clean:
 def _cut(text: str) -> str:
     """The start of a long text, in whole words: half of an identifier could not be told as one."""
     return re.sub(r"[^\s\"'<>:;,=]+$", "", text[:SHOWN_CHARACTERS]) + "…"
-
-
-def printable(text: str) -> str:
-    """`text` with each control, bidirectional or other unprintable character as an escape."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def is_transient(status: int) -> bool:

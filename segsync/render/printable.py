@@ -5,30 +5,12 @@ from __future__ import annotations
 import unicodedata
 
 from segsync.model import IdentifierKind
+from segsync.printable import printable
+
+__all__ = ["mask", "printable", "shorten", "width"]
 
 ELLIPSIS = "…"
 SHORTEST_HASH = 32
-_SHORT_FORMS = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-
-
-def printable(text: str) -> str:
-    """`text` with everything invisible as an escape: `\\x1b`, `\\u202e`, `\\U000e0041`.
-
-    Control, format (bidi, zero width) and unassigned characters, surrogates, and all separators but
-    the plain space: what Python's `str.isprintable` says no to.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    if char in _SHORT_FORMS:
-        return _SHORT_FORMS[char]
-    code = ord(char)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def mask(identifier: str, kind: IdentifierKind | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from segsync.errors import Problem, SpecError
+from segsync.printable import printable
 from segsync.secret import Redactor
 
 MOST_SHOWN = 100
@@ -100,11 +101,6 @@ def shown(text: str) -> str:
     text = re.sub(r"://[^@/\s]*@", "://***@", text)
     short = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
     return f"`{printable(short)}`"
-
-
-def printable(text: str) -> str:
-    """`text` with everything escaped that could move a terminal's cursor."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def nearest(word: str, names: Iterable[str], *, likeness: float = 0.6) -> str | None:

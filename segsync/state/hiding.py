@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from segsync.members import SHORTEST_NUMBER, hide_members, hide_strangers
+from segsync.members import SHORTEST_NUMBER, hide_strangers
 from segsync.secret import MASK
 from segsync.state.database import Database
 
@@ -31,7 +31,6 @@ def hide_sent(database: Database, text: str) -> str:
 
 def hide_in_reason(database: Database, text: str) -> str:
     """`text` without the words that are identifiers of members, or of rejects, or may be ones."""
-    text = hide_members(text)
     words = {word for word in _WORDS.findall(text) if not _is_short_number(word)}
     if words:
         places = ", ".join("?" * len(words))
