@@ -84,7 +84,7 @@ class Sending:
 
     def _said(self, error: DestinationError) -> str:
         """What happened, without the members that the platform's own words may name."""
-        if error.said not in self._hidden:
+        if error.said and error.said not in self._hidden:
             self._hidden[error.said] = self.state.hide_members(error.said)
         return error.told(lambda said: self._hidden[said])
 
