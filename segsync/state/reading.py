@@ -321,11 +321,14 @@ class StateReader:
 
 
 _OPEN_CHANGES = (
-    "SELECT c.keyspace, c.identifier FROM runs r JOIN parts p ON p.run = r.serial "
-    "JOIN changes c ON c.line BETWEEN p.first_line AND p.last_line "
+    "SELECT c.keyspace, c.identifier FROM runs r CROSS JOIN parts p ON p.run = r.serial "
+    "CROSS JOIN changes c ON c.line BETWEEN p.first_line AND p.last_line "
     "WHERE r.status = 'open' AND p.status <> 'waiting'"
 )
-"""What may have been sent: a part is noted as `sending` before its first byte."""
+"""What may have been sent: a part is noted as `sending` before its first byte.
+
+CROSS JOIN makes SQLite keep the order of the tables, so that lines are looked up by part.
+"""
 
 
 def moment_of(database: Database) -> tuple[Any, ...]:
