@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from segsync.emulator import ExecutionScript
 from segsync.model import DAY_MS
 from segsync.render.status import StateStatus, read_status
 from segsync.state import open_state
+from tests.support.crash import apply_until_killed
 from tests.support.world import World
 
 
@@ -49,6 +51,12 @@ def test_the_outcome_of_a_run_is_told_of_the_segments_that_it_is_about(world: Wo
     world.accounts("good", "a")
     world.apply(targets=("good",), allowed=("good",))
     assert outcomes(world) == {"good": "unknown", "bad": "partly rejected"}
+    world.settle(applies=1, targets=("good",))
+    world.accounts("good", "a", "d")
+    assert apply_until_killed(world, "after upload", targets=("good",))
+    # What is under way is told apart from what has ended.
+    assert outcomes(world) == {"good": "done", "bad": "partly rejected"}
+    assert status_of(world).open_run is not None
 
 
 def test_members_that_never_expire_are_foretold_to_be_asserted_once_more(world: World) -> None:
@@ -64,3 +72,13 @@ def test_members_that_never_expire_are_foretold_to_be_asserted_once_more(world: 
         assert not any(sum(segment.lapses) for segment in status_of(world).segments)
     world.advance(days=15)
     assert abs(world.plan().totals.renew - 150) < 40
+
+
+def test_a_default_reassertion_changes_no_forecast_of_members_that_expire(world: World) -> None:
+    world.define("vip", rows=["a", "b"], expiration="30d")
+    world.apply()
+    [vip] = world.spec.segments
+    spec = replace(world.spec, segments=(replace(vip, reassert_minutes=60),))
+    with closing(open_state(world.state, read_only=True)) as state:
+        [found] = read_status(spec, state, world.clock.now_ms(), exists=True).segments
+    assert found.renews == status_of(world).segments[0].renews == (0, 0, 2)

@@ -79,7 +79,7 @@ def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
     lapsed = state.lapsing(1, now_ms)
     lapses = [state.lapsing(now_ms, now_ms + days * DAY_MS) for days in HORIZONS]
     renews = _renewals(spec, state, now_ms) | _reassertions(spec, state, now_ms)
-    outcomes = _outcomes(state, pending)
+    outcomes = _outcomes(state)
     mentioned = {segment.address for segment in spec.segments}
     removed = {entry.name for entry in spec.removed}
     return [
@@ -145,7 +145,7 @@ def _reassertions(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int,
     found = {}
     for item in state.segments():
         segment = by_address.get(item.address)
-        if segment and segment.reassert_minutes != NEVER:
+        if segment and segment.reassert_minutes != NEVER and _may_last(segment):
             period = segment.reassert_minutes * MINUTE_MS
             since = item.reasserted_at or now_ms - period // FIRST_REASSERTED
             lasting = members.get(item.number, 0) - expiring.get(item.number, 0)
@@ -154,13 +154,13 @@ def _reassertions(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int,
     return found
 
 
-def _outcomes(state: State, pending: dict[int, int]) -> dict[int, str]:
+def _outcomes(state: State) -> dict[int, str]:
     """What the last run of each segment came to there, as far as the state tells.
 
     It keeps what is in doubt and what was rejected by member, but of what was not sent the sum.
     """
     runs = {run.serial: run for run in state.last_runs(MOST_RUNS)}
-    rejected = state.rejecting_runs()
+    rejected, pending = state.rejecting_runs(), state.pending_counts(of_open_run=False)
     found = {}
     for item in state.segments():
         run = runs.get(item.last_run or 0)
@@ -175,6 +175,10 @@ def _outcomes(state: State, pending: dict[int, int]) -> dict[int, str]:
         else:
             found[item.number] = MAYBE_UNSENT if run.unsent else RunStatus.DONE.value
     return found
+
+
+def _may_last(segment: Segment) -> bool:
+    return segment.expiration_minutes == NEVER or _has_row_expiry(segment)
 
 
 def _has_row_expiry(segment: Segment) -> bool:

@@ -133,12 +133,12 @@ class StateReader:
         )
         return {int(segment): int(count) for segment, count in rows}
 
-    def pending_counts(self) -> dict[int, int]:
-        """Members of unknown outcome by segment number, those that an open run may have sent
-        included."""
+    def pending_counts(self, *, of_open_run: bool = True) -> dict[int, int]:
+        """Members of unknown outcome by segment number, also of what an open run may have sent."""
+        more = f"UNION {_OPEN_CHANGES}" if of_open_run else ""
         rows = self._database.rows(
             "SELECT k.segment, count(*) FROM (SELECT keyspace, identifier FROM pending "
-            f"UNION {_OPEN_CHANGES}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
+            f"{more}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
         )
         return {int(segment): int(count) for segment, count in rows}
 
