@@ -560,9 +560,9 @@ def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None
         "1 × empty identifier"
     )
     invalid = [sample for sample in failed.samples if sample.label == "invalid"]
-    assert [(sample.row, sample.identifier, sample.kind) for sample in invalid] == [
-        (2, "", IdentifierKind.USER_ACCOUNT_ID),
-        (3, None, None),
+    assert [(sample.row, sample.identifier, sample.column) for sample in invalid] == [
+        (2, "", "user_account_id"),
+        (3, None, "user_account_id"),
     ]
     world.tables["vip"].keys["invalid_rows"] = "skip"
     report = world.apply()
