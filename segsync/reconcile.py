@@ -15,6 +15,7 @@ from segsync.engine import Engine
 from segsync.errors import PlanFileError, StateStale
 from segsync.lookups import LookUps
 from segsync.model import Clock, Spec
+from segsync.plan import SegmentStatus
 from segsync.planning import Planned, Planner, PlanOptions, open_engine
 from segsync.progress import Progress
 from segsync.recovery import look_for_late_executions, recover
@@ -173,12 +174,15 @@ def carry_out(
         _note_names(planned.spec, state)
     sends = agreed and plan.changes_something
     run = carry_through(planned, state, applying) if sends else None
+    orphaned = {segment.number for segment in plan.with_status(SegmentStatus.ORPHANED)}
+    if recovered and recovered.outcome.unknown:
+        orphaned = set()  # theirs may be among them
     return Report(
         plan,
         run,
         recovered,
         agreed=agreed,
-        pending=sum(state.pending_counts().values()),
+        pending=sum(n for segment, n in state.pending_counts().items() if segment not in orphaned),
         rejects=sum(state.reject_counts().values()),
     )
 

@@ -42,7 +42,8 @@ class RunReport:
 class Report:
     """What an apply did. `run` is None where nothing had to be sent or the user said no.
 
-    `pending` and `rejects` are what the state holds of each after it.
+    `pending` and `rejects` are what the state holds of each after it; what was in doubt before in
+    segments that the spec does not mention any more is not counted: no apply says it again.
     """
 
     plan: Plan | None

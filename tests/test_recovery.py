@@ -226,6 +226,21 @@ def test_an_upload_in_doubt_is_not_forgotten_when_the_next_attempt_is_refused(
     assert_sound(world)
 
 
+def test_what_is_in_doubt_where_the_spec_looks_no_more_is_not_the_recovered_runs(
+    tmp_path: Path,
+) -> None:
+    with World(tmp_path) as world:
+        world.define("kept", rows=["a"])
+        world.define("dropped", rows=["b"])
+        world.emulator.faults.add("upload", ExecutionScript(ends_as="CANCELED"))
+        assert world.apply().exit is Exit.UNKNOWN
+        world.drop("dropped")
+        assert apply_until_killed(world, "after upload")
+        report = world.apply()
+        assert report.recovered
+        assert report.exit is Exit.DONE
+
+
 # -------------------------------------------------------------------- executions
 
 
