@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.modules import HERE
+from tests.simulation.planted import plants
 from tests.simulation.playing import command, play_all, told
 from tests.simulation.story import steps_of
 from tests.support.size import size
@@ -44,3 +46,10 @@ def test_a_story_may_be_shortened_by_leaving_out_steps() -> None:
     [ending] = play_all([4], (0,))
     assert not ending.failure
     assert not any(line.startswith("1. ") for line in ending.told)
+
+
+def test_each_planted_fault_has_one_place_and_is_told() -> None:
+    readme = SEEDS.with_name("README.md").read_text()
+    for plant in plants():
+        assert (HERE / plant.file).read_text().count(plant.was) == 1, plant.name
+        assert f"| {plant.name} |" in readme

@@ -166,18 +166,20 @@ def apply_a_saved_plan(story: Story) -> None:
             lambda: story.let_pass(0.5),
         ]
         story.random.choice(between)()
-    is_for_this = _what_a_plan_is_for(story) == before
+    now = _what_a_plan_is_for(story)
+    is_stale = oracle.serial(place) != plan.serial or now[1] != before[1]
     uploads = len(place.uploads)
     faults = story.some_faults() if story.random.random() < 0.3 else ()
     try:
         report = story.apply(faults=faults, saved=path)
     except PlanFileError as error:
         story.tell(f"the plan is refused: {str(error)[-70:]}")
-        is_right = plan.open_run is not None or not is_for_this
+        is_right = plan.open_run is not None or now != before
         assert is_right, "a plan was refused though nothing has changed"
         assert len(place.uploads) == uploads, "a plan was refused, and something sent"
         return
     if report and report.run:
+        assert not is_stale, "a stale plan was sent"
         came_to = report.run.outcome
         sent = came_to.confirmed + came_to.rejected + came_to.unknown + came_to.unsent
         assert sent == plan.totals.commands, "what was shown is not what was sent"

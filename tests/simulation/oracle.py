@@ -102,6 +102,15 @@ def assert_snapshot(place: Place) -> None:
         assert expires_at <= lasts, f"the state thinks that {identifier} stays longer"
 
 
+def serial(place: Place) -> int:
+    """The state's serial, 0 where there is none yet."""
+    if not place.state.exists():
+        return 0
+    with closing(LeanDatabase(place.state, read_only=True)) as database:
+        [[found]] = database.rows("SELECT serial FROM identity")
+    return int(found)
+
+
 def assert_nothing_left(place: Place) -> None:
     """By the state alone, nothing is under way, in doubt or refused, and the members are those whom
     the queries return: what an empty plan says, but for attributes, at a tenth of its price.

@@ -398,6 +398,8 @@ class Story:
         try:
             self.apply()
         except StateStale as error:
+            is_mistaken = "two copies" in str(error)
+            assert not is_mistaken, "an old copy is taken for one of two"
             assert len(self.place.uploads) == uploads, "an old copy has sent something"
             self.tell(f"the old copy is refused: it {str(error).partition(': it ')[2]}")
         else:
