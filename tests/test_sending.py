@@ -315,3 +315,22 @@ def test_a_clock_that_was_set_back_makes_no_run_younger_than_now() -> None:
     run = Run(1, "r", RunStatus.OPEN, 600_000, "", 0, "")
     ages = [age_minutes(run, now_ms) for now_ms in (0, 600_000, 659_999, 660_000, 725_000)]
     assert ages == [0, 0, 0, 1, 2]
+
+
+def test_an_upload_that_runs_twice_is_certain_where_it_was_the_only_one(world: World) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
+    assert apply_until_killed(world, "after upload")
+    recovered = world.apply().recovered
+    assert recovered is not None
+    assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]
+
+
+def test_of_several_parts_one_whose_execution_was_not_noted_is_in_doubt(world: World) -> None:
+    options = several_parts(world)
+    assert apply_until_killed(world, "after upload", nth=2, **options)
+    recovered = world.apply(**options).recovered
+    assert recovered is not None
+    statuses = [part.status for part in recovered.parts]
+    assert statuses[:3] == [PartStatus.CONFIRMED, PartStatus.UNKNOWN, PartStatus.UNSENT]
+    assert [part.executions for part in recovered.parts[:3]] == [1, 0, 0]
+    assert_sound(world)

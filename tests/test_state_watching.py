@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from segsync.state import Identity, Run, State, create, open_state
+from segsync.state import Identity, PartRecord, Run, State, create, open_state
 from segsync.state.seal import write_seals
+from segsync.state.watching import watch
 
 IDENTITY = Identity("lineage", 9, "1509", "https://api.mediarithmics.com", 0)
 REJECT = "'UPDATE', 0, 'no', 1, 1, 1, 1"
@@ -98,3 +99,19 @@ def test_with_the_last_watch_the_newcomers_are_forgotten(state: State) -> None:
         state.end_watch(run)
     assert rows(state, "identifier", "watched") == []
     assert rows(state, "identifier", "newcomers") == []
+
+
+def test_of_a_run_only_the_parts_are_watched_that_may_come_once_more(state: State) -> None:
+    parts = [
+        PartRecord(number, 1, 2 * number - 1, 2 * number, 9, "", is_watched=number == 2)
+        for number in (1, 2, 3)
+    ]
+    with state._database.transaction():
+        for line in range(1, 7):
+            state._database.execute(
+                "INSERT INTO changes VALUES (?, 1, ?, 'add', 0, 0, 0)", (line, f"line {line}")
+            )
+        watch(state._database, 8, parts)
+        write_seals(state._database, backlog=True)
+    new = [row for row in rows(state, "identifier, run", "watched") if row[1] == 8]
+    assert new == [("line 3", 8), ("line 4", 8)]

@@ -54,7 +54,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/sending.py": _SENDING,
     "segsync/judging.py": ("test_rejects", *_SENDING),
     "segsync/recovery.py": (
-        "test_recovery", "test_late_executions", "test_rejects", "test_rekeying",
+        "test_sending", "test_recovery", "test_late_executions", "test_rejects", "test_rekeying",
     ),
     "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
     "segsync/reconcile.py": ("test_apply", "test_planfile", "test_recovery", "test_state_file"),
