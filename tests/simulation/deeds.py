@@ -121,10 +121,12 @@ def let_lapse(story: Story) -> None:
 def break_rows(story: Story) -> None:
     """Rows are there, but invalid: whom they name stays as it is."""
     place = story.place
-    names = [name for name, cast in place.casts.items() if cast.shape == "any identifier"]
-    if not names or not story.is_clean(story.apply()):
+    if not place.casts:
         return
-    name = names[0]
+    name = story.pick()
+    story.edit_segment(name, "any identifier")
+    if not story.is_clean(story.apply()):
+        return
     cast, members = place.casts[name], place.emulator.members(name)
     there = [
         who

@@ -40,7 +40,7 @@ class Plant:
     def diff(self) -> str:
         """The change in a line."""
         becomes = self.becomes.strip() or "(nothing)"
-        return f"`{self.was.strip()}` → `{becomes}`"
+        return f"`{self.was.strip()}` → `{becomes}`".replace("|", "\\|")
 
 
 def plants() -> tuple[Plant, ...]:

@@ -206,16 +206,17 @@ class Story:
             (self.deleted if members == "delete" else self.gone).add(name)
             self.tell(f"dropped {name}, members: {members}")
         elif place.casts:
-            self._edit_segment(self.pick(), what)
+            name = self.pick()
+            self.edit_segment(name, self.random.choice(list(SHAPES)) if what == "shape" else None)
 
-    def _edit_segment(self, name: str, what: str) -> None:
+    def edit_segment(self, name: str, shape: str | None) -> None:
+        """Another expiration, and another shape where one is named."""
         cast, table = self.place.casts[name], self.place.tables[name]
-        shape = cast.shape
-        if what == "shape":
-            shape = self.random.choice(list(SHAPES))
+        if shape:
             cast.rows = {who: row for who, row in cast.rows.items() if who not in TWINS}
             for row in cast.rows.values():
                 row.expires_ms = None
+        shape = shape or cast.shape
         keys = self._some_keys(shape, table.keys)
         self.place.cast(name, shape, cast.rows, **keys)
         self.tell(f"segment {name} is now {shape}, {keys}: {self.shown(name)}")
