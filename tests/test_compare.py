@@ -658,7 +658,8 @@ def test_what_the_source_says_of_a_row_is_its_reason() -> None:
         compared = bench.compare([*rows, *accounts("a")])
         examples = bench.engine.invalid_examples(compared.number, 5)
     assert compared.rows.invalid_reasons == {reason: 1}
-    assert examples == [Example("invalid", None, None, None, row=1, reason=reason)]
+    told = Example("invalid", None, None, None, row=1, reason=reason, column="user_account_id")
+    assert examples == [told]
     assert compared.difference.add == 1
 
 
