@@ -151,5 +151,10 @@ def test_only_lines_of_the_part_are_named(tmp_path: Path) -> None:
     assert named(tmp_path, "alpha\ndelta\n", (2, 10)).keys() == {8}
 
 
+def test_a_short_identifier_does_not_blank_out_words(tmp_path: Path) -> None:
+    line = '{"user_account_id":"a","segment_technical_name":"vip","error":"A bad day for a"}'
+    assert named(tmp_path, line, (1, 1), [(1, "a")]) == {1: "… bad day for …"}
+
+
 def test_a_line_that_is_named_twice_is_one_reject(tmp_path: Path) -> None:
     assert named(tmp_path, "alpha,one\nalpha,two\n").keys() == {1}

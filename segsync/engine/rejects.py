@@ -126,11 +126,19 @@ def _match_texts(lines: int, platform_ids: Iterable[str]) -> str:
 
 
 def _reason_sql(json_object: str, text: str) -> str:
-    """A short reason, in which the identifier itself is blanked out, however it is spelt."""
+    """A short reason, in which the identifier itself is blanked out, however it is spelt; not where
+    it is a part of a word.
+    """
     given = ", ".join(f"{json_object} ->> '$.{key}'" for key in REASON_KEYS)
     plain = f"CASE WHEN {json_object} IS NULL THEN {text} END"
     reason = f"coalesce({given}, {plain}, {quoted(NO_REASON)})"
-    hidden = f"regexp_replace({reason}, regexp_escape(any_value(p.identifier)), '…', 'gi')"
+    name = "any_value(p.identifier)"
+    start, end = (
+        f"CASE WHEN regexp_matches({name}, '{edge}') THEN '\\b' ELSE '' END"
+        for edge in ("^\\w", "\\w$")
+    )
+    whole = f"concat({start}, regexp_escape({name}), {end})"
+    hidden = f"regexp_replace({reason}, {whole}, '…', 'gi')"
     return f"left({hidden}, {LONGEST_REASON})"
 
 
