@@ -303,6 +303,33 @@ def test_an_update_that_is_rejected_beside_a_late_removal_is_said_again(world: W
     assert emulator.is_member("vip", emulator.account("u0"))
 
 
+def test_whom_a_late_removal_takes_along_does_not_wait_for_an_earlier_refusal(
+    world: World,
+) -> None:
+    """Two updates of u0 were refused, the last an hour ago; then h0's removal is let through."""
+    emulator = world.emulator
+    emulator.declare_person([emulator.email("h0"), emulator.account("u0")])
+    free = {"max_removed": "100%"}
+    columns = ("email_hash", "user_account_id", "total")
+    world.define("vip", *columns, rows=[("h0", None, 1), ("h1", None, 1)], guard=free)
+    world.apply()
+    emulator.reject([emulator.email("h0")], operations=("DELETE",))
+    world.fill("vip", [(None, "u0", 1), ("h1", None, 1)])
+    for _ in range(2):
+        world.apply()
+    world.advance(minutes=50)
+    emulator.reject([emulator.account("u0")], operations=("UPDATE",))
+    world.fill("vip", [(None, "u0", 2), ("h1", None, 1)])
+    for _ in range(2):
+        world.apply()
+    world.advance(minutes=15)
+    emulator.accept_all()
+    assert world.apply().exit is Exit.UNKNOWN
+    assert not emulator.is_member("vip", emulator.account("u0"))
+    world.settle(applies=1)
+    assert emulator.is_member("vip", emulator.account("u0"))
+
+
 def test_members_that_a_late_removal_cannot_touch_are_not_said_again(world: World) -> None:
     people(world)
     world.fill("vip", [*by_hash(), ("lonely", None, None)])

@@ -49,6 +49,15 @@ def doubt_newcomers(
     doubted: dict[int, int] = {}
     for segment in segments:
         before = _pending_in(database, segment)
+        # What was refused in an earlier run must not delay the next try.
+        database.execute(
+            "DELETE FROM rejects WHERE operation = 'UPDATE' AND (keyspace, identifier) IN "
+            "(SELECT keyspace, identifier FROM newcomers WHERE keyspace IN "
+            f"(SELECT id FROM keyspaces WHERE segment = {segment})) "
+            "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending) "
+            "AND (keyspace, identifier) NOT IN (SELECT c.keyspace, c.identifier FROM changes c "
+            "JOIN rejected_lines r ON r.line = c.line)"
+        )
         database.execute(
             "INSERT INTO pending SELECT m.keyspace, m.identifier, 'UPDATE', m.fingerprint, 0 "
             "FROM newcomers n JOIN members m ON m.keyspace = n.keyspace "
