@@ -85,7 +85,7 @@ def running(base: Database) -> bool:
         return any(thread.name == "read people" for thread in threading.enumerate())
     query = {
         "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
-        " AND pid <> pg_backend_pid() AND query LIKE '%numbers%'",
+        " AND pid <> pg_backend_pid() AND (query LIKE '%numbers%' OR query LIKE 'FETCH%')",
         "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE command = 'Query'"
         " AND id <> connection_id() AND info LIKE '%numbers%'",
     }[base.dialect]
