@@ -137,8 +137,8 @@ def test_members_without_an_expiration_are_said_again_where_that_is_asked_for(
     names = [f"u{n}" for n in range(40)]
     world.define("vip", rows=names, reassert="30d")
     world.apply()
-    world.emulator.remove_segment("vip")
-    world.emulator.add_segment("vip")
+    platform = world.emulator.world
+    platform.memberships.of(platform.segment("vip").id).clear()
     sent = []
     for _ in range(31):
         world.advance(days=1)

@@ -60,7 +60,7 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
 ) -> None:
     chance = random.Random(f"pairs {shard}")
     twice = 0
-    for number in range(1, size(200, 400) // PAIR_SHARDS + 1):
+    for number in range(1, size(40, 400) // PAIR_SHARDS + 1):
         change(world, number)
         uploads = len(world.uploads)
         first, second = drawn(chance), drawn(chance)
@@ -86,7 +86,7 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
         assert process.wait(PATIENCE) == 0
     usual = time.monotonic() - begun
     kills = 0
-    for number in range(2, size(100, 1_000) // TIME_SHARDS + 2):
+    for number in range(2, size(40, 1_000) // TIME_SHARDS + 2):
         change(world, number)
         changed, killed = sorted(chance.uniform(usual / 3, usual) for _ in range(2))
         with started_apply(world) as process:

@@ -15,7 +15,7 @@ _QUOTED = re.compile(
         | (?P<word>[^\s"'`(),;:=<>\[\]{}]*\d[^\s"'`(),;:=<>\[\]{}]*)""",
     re.VERBOSE | re.DOTALL,
 )
-_HARMLESS_WORD = re.compile(r"\d{1,4}[.%]?|\d{1,3}\.\d%?|[A-Z]{2,}\d{1,3}|U\+[0-9A-F]{4,6}")
+_HARMLESS_WORD = re.compile(r"\d{1,4}[.%]?|\d{1,3}\.\d%?|[A-Z]{2,}-?\d{1,3}|U\+[0-9A-F]{4,6}")
 """A place, a code of an error, a share, a type such as INT64."""
 
 

@@ -176,7 +176,7 @@ def apply_a_saved_plan(story: Story) -> None:
         report = story.apply(faults=faults, saved=path)
     except PlanFileError as error:
         story.tell(f"the plan is refused: {str(error)[-70:]}")
-        is_right = plan.open_run is not None or now != before
+        is_right = plan.open_run is not None or now != before or bool(faults)
         assert is_right, "a plan was refused though nothing has changed"
         assert len(place.uploads) == uploads, "a plan was refused, and something sent"
         return

@@ -442,7 +442,7 @@ class Story:
             people = self.place.emulator.world.people
             for who in lost:
                 row = self.place.casts[name].rows[who]
-                table.pop(people.number_of[self.place.identifier(who, row.form)], None)
+                table.pop(people.number_of.get(self.place.identifier(who, row.form), 0), None)
             self.tell(f"the platform loses {', '.join(lost)} of {name}")
 
     def _soon_ms(self) -> int:
