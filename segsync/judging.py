@@ -69,10 +69,12 @@ class Judging:
 
     def _attribute(self, part: PartRecord, execution: Execution) -> PartRecord:
         """Name every failure, or keep the whole part pending."""
-        named = self._match(part, execution) if self._adds_up(part, execution) else 0
-        if self._adds_up(part, execution) and execution.total_success == 0:
-            self.engine.reject_rest((part.first, part.last))
-            named = part.last - part.first + 1
+        named = 0
+        if self._adds_up(part, execution):
+            named = self._match(part, execution)
+            if execution.total_success == 0:
+                self.engine.reject_rest((part.first, part.last))
+                named = part.last - part.first + 1
         if named and named == execution.total_failure:
             self.engine.keep_rejects()
             self.rejected += named

@@ -51,11 +51,11 @@ class LookUps:
             )
         if answer.problem:
             return answer.detail
-        return self._is_another(segment, answer, keep) or (
-            None if is_removed else self._is_twin(segment.address, answer)
+        return self._made_anew(segment, answer, keep) or (
+            None if is_removed else self._known_twice(segment.address, answer)
         )
 
-    def _is_another(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
+    def _made_anew(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
         found = next((a.value for a in answer.addresses if a.field == "segment_id"), None)
         if found is None:
             return None
@@ -71,7 +71,7 @@ class LookUps:
             f"filled before (id {before}), and has none of its members. To forget those, {remedy}"
         )
 
-    def _is_twin(self, address: Address, answer: SegmentLookup) -> str | None:
+    def _known_twice(self, address: Address, answer: SegmentLookup) -> str | None:
         known = set(self._stored) if address in self._stored else self._known
         twins = known.intersection(answer.addresses) - {address}
         if not twins:

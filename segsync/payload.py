@@ -74,6 +74,7 @@ def _write_column(column: pyarrow.Array, file: BinaryIO, digest: hashlib._Hash) 
         return
     assert pyarrow.types.is_large_string(column.type)
     view = memoryview(offsets).cast("q")
+    assert len(view) > column.offset + len(column)
     first, last = view[column.offset], view[column.offset + len(column)]
     block = memoryview(data)[first:last]
     file.write(block)

@@ -48,8 +48,8 @@ def notes(plan: Plan, around: Surroundings) -> Iterator[str]:
         )
     for run in plan.watched:
         yield (
-            f"An upload of run {run} was given up, and may still be executed. Each apply asks the "
-            "platform for that before it plans: if it was, its members are said once more."
+            f"Run {run} was cut off, or its upload seemed lost: the platform may still execute it "
+            "once more. Each apply asks before it plans; if so, its members are said again."
         )
     if plan.partial:
         yield "This plan is partial: --target or --exclude leaves segments out."
