@@ -128,7 +128,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     text = " ".join(text_of(plan(odd, partial=True, **runs), 200).split())
     for sentence in (
         "! Run segsync-abc-00000007 is not finished",
-        "! An upload of run segsync-abc-00000006 was given up",
+        "! Run segsync-abc-00000006 was cut off, or its upload seemed lost",
         "of the 4 commands below that say something again, it leaves out what is done",
         "! This plan is partial",
         "5 of 110 rows left out: 5 × its expiration_ts has passed",
