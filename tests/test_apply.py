@@ -778,13 +778,20 @@ def test_one_segment_that_may_not_be_read_does_not_end_the_look_at_the_others(
     assert any("may not read" in text for text in world.said.sentences)
 
 
+def last_error(world: World) -> str:
+    """What an apply says of the last segment of its plan."""
+    plan = world.apply().plan
+    assert plan is not None
+    return plan.segments[-1].error or ""
+
+
 def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -> None:
     """It has the same name, and none of the members that the state knows."""
     world.define("vip", rows=["a", "b"])
     world.define("other", rows=["x"])
     world.apply()
-    [old] = [s for s in world.emulator.world.segments.by_id.values() if s.technical_name == "vip"]
-    world.emulator.world.segments.remove(old.id)
+    old = world.emulator.world.segment("vip")
+    world.emulator.remove_segment("vip")
     new = world.emulator.add_segment("vip")
     world.accounts("vip", "a", "b", "c")
     report = world.apply()
@@ -795,9 +802,7 @@ def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -
     assert not world.emulator.members("vip")
     table = world.tables["vip"]
     world.drop("vip", "delete")
-    plan = world.apply().plan
-    assert plan is not None
-    assert "write `removed: {vip: keep}`" in (plan.segments[-1].error or "")
+    assert "write `removed: {vip: keep}`" in last_error(world)
     world.removed["vip"] = "keep"
     world.settle(applies=1)
     world.removed.clear()
@@ -810,13 +815,10 @@ def test_the_members_of_a_segment_that_is_gone_need_not_be_deleted(world: World)
     world.define("vip", rows=["a", "b"])
     world.define("other", rows=["x"])
     world.apply()
-    [old] = [s for s in world.emulator.world.segments.by_id.values() if s.technical_name == "vip"]
-    world.emulator.world.segments.remove(old.id)
+    world.emulator.remove_segment("vip")
     world.emulator.behave(create_segments=False)
     world.drop("vip", "delete")
-    plan = world.apply().plan
-    assert plan is not None
-    assert "write `removed: {vip: keep}`" in (plan.segments[-1].error or "")
+    assert "write `removed: {vip: keep}`" in last_error(world)
 
 
 def test_of_two_new_segments_that_are_one_none_is_sent(world: World) -> None:
