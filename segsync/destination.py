@@ -84,8 +84,8 @@ class Destination(Protocol):
         """Create a document import named `reference`; found by its name after a lost answer."""
         ...
 
-    def find_imports(self, prefix: str) -> list[DocumentImport]:
-        """All imports of the datamart whose name starts with `prefix`."""
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        """All imports of the datamart whose name starts with one of `prefixes`."""
         ...
 
     def upload(self, document_import: str, payload: Path) -> Execution:

@@ -200,9 +200,12 @@ def _note_names(spec: Spec, state: State) -> None:
 
 
 def check_not_stale(state: State, destination: Destination) -> None:
-    """Raise StateStale if the platform has seen a run of this lineage that the state has not."""
+    """Raise StateStale if the platform has seen a run of this lineage that the state has not.
+
+    It is not noticed where the next fifty runs after an old copy was made got no import at all.
+    """
     prefix, serial = state.identity.reference_prefix, state.identity.serial
-    found = destination.find_imports(prefix)
+    found = destination.find_imports(*state.identity.recent_references)
     runs = [(int(n), i) for i in found if (n := i.name.removeprefix(prefix)).isdecimal()]
     latest = max((number for number, _ in runs), default=0)
     if latest > serial:

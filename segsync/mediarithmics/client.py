@@ -131,24 +131,28 @@ class Mediarithmics:
 
         return self._patience.call(attempt)
 
-    def find_imports(self, prefix: str) -> list[DocumentImport]:
-        """All imports of the datamart whose name starts with `prefix`.
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        """All imports of the datamart whose name starts with one of `prefixes`.
 
         Raises ProtocolError where the platform's clock says another time than ours: expirations
         would be computed from a wrong one.
         """
 
         def is_wanted(item: dict[str, Any]) -> bool:
-            return isinstance(item.get("name"), str) and item["name"].startswith(prefix)
+            return isinstance(item.get("name"), str) and item["name"].startswith(prefixes)
 
-        purpose = "find document imports"
-        items = self._list(purpose, self._imports, {"keywords": prefix}, is_wanted)
-        if not items:
-            # Whether keywords match a part of a name is not documented: nothing found may mean
-            # that they do not.
-            items = self._list(purpose, self._imports, {}, is_wanted)
+        def ask(filters: Mapping[str, str]) -> dict[str, str]:
+            items = self._list("find document imports", self._imports, filters, is_wanted)
+            return {identifier(item["id"]): item["name"] for item in items}
+
+        found: dict[str, str] = {}
+        for prefix in prefixes:
+            found |= ask({"keywords": prefix})
+        # Whether keywords match a part of a name is not documented: nothing found may mean that
+        # they do not.
+        found = found or ask({})
         check_clock(self._date, self._clock.now_ms())
-        return [DocumentImport(identifier(item["id"]), item["name"]) for item in items]
+        return [DocumentImport(number, name) for number, name in found.items()]
 
     def upload(self, document_import: str, payload: Path) -> Execution:
         """Send one payload file as one execution. One attempt: NotSent, Refused, OutcomeUnknown."""

@@ -30,6 +30,15 @@ class Identity:
         """What the names of all imports of this lineage start with."""
         return f"segsync-{self.lineage}-"
 
+    @property
+    def recent_references(self) -> tuple[str, ...]:
+        """What the names of the imports of this serial and of at least fifty later ones start with.
+
+        Names are asked for by the hundred: the list of all would become longer with every run.
+        """
+        hundreds = sorted({self.serial // 100, (self.serial + 50) // 100})
+        return tuple(f"{self.reference_prefix}{hundred:06d}" for hundred in hundreds)
+
 
 @dataclass(frozen=True, slots=True)
 class StateSegment:

@@ -154,8 +154,8 @@ class Troubled:
         made: DocumentImport = self._ask("create_import", reference)
         return made
 
-    def find_imports(self, prefix: str) -> list[DocumentImport]:
-        found: list[DocumentImport] = self._ask("find_imports", prefix)
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        found: list[DocumentImport] = self._ask("find_imports", *prefixes)
         return found
 
     def upload(self, document_import: str, payload: Path) -> Execution:

@@ -43,8 +43,8 @@ class Dying:
     def create_import(self, reference: str) -> DocumentImport:
         return self._request(self._inner.create_import, reference)
 
-    def find_imports(self, prefix: str) -> list[DocumentImport]:
-        return self._request(self._inner.find_imports, prefix)
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        return self._request(self._inner.find_imports, *prefixes)
 
     def upload(self, document_import: str, payload: Path) -> Execution:
         return self._request(self._inner.upload, document_import, payload)

@@ -47,8 +47,12 @@ class Direct:
         made = self._data("POST", IMPORTS, json.dumps(wish).encode())
         return DocumentImport(made["id"], made["name"])
 
-    def find_imports(self, prefix: str) -> list[DocumentImport]:
-        listed = self._data("GET", f"{IMPORTS}?max_results=500&keywords={prefix}")
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        listed = [
+            item
+            for prefix in prefixes
+            for item in self._data("GET", f"{IMPORTS}?max_results=500&keywords={prefix}")
+        ]
         return [DocumentImport(item["id"], item["name"]) for item in listed]
 
     def upload(self, document_import: str, payload: Path) -> Execution:

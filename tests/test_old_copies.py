@@ -1,0 +1,225 @@
+"""An old copy of the state, or a second one, is noticed before it sends what others have undone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsync.destination import Destination, DocumentImport
+from segsync.emulator import Cut, http_error
+from segsync.errors import StateStale
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
+from tests.support.crash import Backing
+from tests.support.world import World, assert_sound
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+def test_an_old_copy_is_noticed_although_its_plan_changes_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    backup = shutil.copy2(world.state, tmp_path / "backup.db")
+    world.accounts("vip", "a", "b", "c")
+    world.apply()
+    world.accounts("vip", "a", "b")
+    shutil.copy2(backup, world.state)
+    assert not world.plan().changes_something
+    with pytest.raises(StateStale):
+        world.apply()
+
+
+def test_an_old_backup_of_the_state_is_noticed_and_refused(world: World, tmp_path: Path) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    backup = tmp_path / "backup.db"
+    shutil.copy2(world.state, backup)
+    world.accounts("vip", "a", "b", "c")
+    world.apply()
+    newest = tmp_path / "newest.db"
+    shutil.copy2(world.state, newest)
+    shutil.copy2(backup, world.state)
+    before = world.state.read_bytes()
+    with pytest.raises(StateStale):
+        world.apply()
+    assert world.state.read_bytes() == before
+    shutil.copy2(newest, world.state)
+    backup.unlink()
+    newest.unlink()
+    assert world.apply().run is None
+    assert_sound(world)
+
+
+def test_of_two_machines_with_one_state_only_the_first_may_apply(
+    world: World, tmp_path: Path
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    copy = tmp_path / "copy.db"
+    shutil.copy2(world.state, copy)
+    world.accounts("vip", "a", "c")
+    world.apply(allowed=("vip",))
+    shutil.move(copy, world.state)
+    world.accounts("vip", "d")
+    with pytest.raises(StateStale):
+        world.apply(allowed=("vip",))
+
+
+class Unaware:
+    """A destination of an apply that began before another's import was there."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def find_imports(self, *_prefixes: str) -> list[DocumentImport]:
+        return []
+
+
+@pytest.mark.parametrize("way", ["at the same time", "after a run without an import"])
+def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_serial(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    shutil.copy2(world.state, tmp_path / "copy.db")
+    world.accounts("vip", "a", "b", "here")
+    if way != "at the same time":
+        world.emulator.faults.add("create_import", http_error(403))
+    world.apply()
+    shutil.move(world.state, tmp_path / "first.db")
+    shutil.move(tmp_path / "copy.db", world.state)
+    world.accounts("vip", "a", "b", "there")
+    if way == "at the same time":
+        world.wrap = Unaware
+    world.apply()
+    world.wrap = lambda destination: destination
+    if way != "at the same time":
+        shutil.move(tmp_path / "first.db", world.state)
+    world.accounts("vip", "a", "b")
+    with pytest.raises(StateStale, match="one of two copies") as caught:
+        world.apply()
+    assert caught.value.hint
+
+
+def test_an_import_whose_creation_seemed_lost_is_no_other_copy(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.emulator.faults.add("create_import", Cut("after_apply"))
+    world.emulator.behave(lists_until_seen=1)
+    world.apply()
+    world.emulator.behave(lists_until_seen=0)
+    world.accounts("vip", "a", "b")
+    world.settle()
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("moment", ["before create_import", "after create_import", "after upload"])
+def test_a_backup_made_during_an_apply_takes_nothing_of_it_as_unsent(
+    world: World, tmp_path: Path, moment: str
+) -> None:
+    """Its run is the last one that the platform has seen, so the copy is not refused as stale."""
+    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+    world.define("vip", rows=["a", "b", "c", "d"])
+    backup = tmp_path / "backup.db"
+    world.wrap = lambda destination: Backing(destination, world.state, moment, backup)
+    world.apply(**options)
+    assert len(world.uploads) > 1
+    world.wrap = lambda destination: destination
+    shutil.move(backup, world.state)
+    world.accounts("vip", "a")
+    world.settle(applies=1, **options)
+    assert_sound(world)
+
+
+def test_an_old_backup_is_noticed_though_nothing_has_to_be_sent(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("reader", rows=["a"])
+    world.apply()
+    shutil.copy2(world.state, world.folder / "backup.db")
+    world.accounts("vip", "b")
+    world.apply(allowed=("vip",))
+    shutil.move(world.folder / "backup.db", world.state)
+    world.accounts("vip", "a")
+    world.drop("reader", "keep")
+    with pytest.raises(StateStale):
+        world.apply()
+
+
+def apply_until(world: World, serial: int) -> None:
+    """One run after the other, each with somebody new."""
+    for number in range(len(world.tables["vip"].rows) + 1, serial + 1):
+        world.fill("vip", [(f"u{n}",) for n in range(number)])
+        world.apply()
+
+
+class Listing:
+    """A destination that notes each list of imports that was asked for, and what was found."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+        self.asked: list[str] = []
+        self.found: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def find_imports(self, *prefixes: str) -> list[DocumentImport]:
+        imports = self._inner.find_imports(*prefixes)
+        self.asked += [prefix[-6:] for prefix in prefixes]
+        self.found += [int(one.name[-8:]) for one in imports]
+        return imports
+
+
+def listing(world: World) -> Listing:
+    """What one apply that has nothing to send asks for."""
+    made: list[Listing] = []
+
+    def wrap(destination: Destination) -> Any:
+        made.append(Listing(destination))
+        return made[0]
+
+    world.wrap = wrap
+    assert world.apply().run is None
+    world.wrap = lambda destination: destination
+    return made[0]
+
+
+def test_an_old_copy_is_noticed_however_many_runs_came_later() -> None:
+    """And though many of them had no import. Imports of long ago are not listed at every apply."""
+    with in_one_thread() as folder, LeanWorld(folder / "world") as world:
+        world.define("vip")
+        apply_until(world, 60)
+        assert listing(world).asked == ["000000", "000001"]
+        backup = shutil.copy2(world.state, world.folder / "backup.db")
+        apply_until(world, 112)
+        assert listing(world).asked == ["000001"]
+        assert sorted(listing(world).found) == list(range(100, 113))
+        shutil.move(backup, world.state)
+        world.fill("vip", [("u0",)])
+        uploads = len(world.uploads)
+        for first, last in ((61, 61), (61, 99), (61, 109)):
+            with pytest.raises(StateStale, match="at serial 60, and the platform has seen run 1"):
+                world.apply(allowed=("vip",))
+            forget_imports(world, range(first, last + 1))
+        with pytest.raises(StateStale, match="has seen run 112"):
+            world.apply(allowed=("vip",))
+        assert len(world.uploads) == uploads
+
+
+def forget_imports(world: World, serials: range) -> None:
+    imports = world.emulator.world.executions.imports
+    for made in list(imports.values()):
+        if int(made.name[-8:]) in serials:
+            del imports[made.id]
