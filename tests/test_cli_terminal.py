@@ -48,7 +48,7 @@ def begun(
 
 def ended(process: subprocess.Popen[bytes]) -> Done:
     out, err = process.communicate(timeout=PATIENCE)
-    return Done(process.returncode, out.decode(), err.decode()).check()
+    return Done(process.returncode, out.decode(), err.decode()).private().check()
 
 
 # ---------------------------------------------------------------- confirmation
@@ -208,7 +208,7 @@ def shell(store: Shop, line: str) -> Done:
         check=False,
     )
     assert "Traceback" not in done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Done(done.returncode, done.stdout, done.stderr).private()
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])

@@ -1,7 +1,8 @@
-"""Secrets that tests use, and the search for them where no secret may ever be.
+"""Secrets and identifiers that tests use, and the search for them where they may not be.
 
 A test that needs a token or a password takes one of these. After each test, tests/conftest.py looks
-for them in what the test printed and logged, and in the files of its tmp_path.
+for them in what the test printed and logged, and in the files of its tmp_path; tests/support/cli.py
+in what a command printed, and there for identifiers, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ TOKEN = "canary-token-5f3a9c"
 TOKEN_TO_ESCAPE = "canary+token/5f3a9c=="
 PASSWORDS = ("pg-secret-word", "my-secret-word")
 SECRETS = (TOKEN, TOKEN_TO_ESCAPE, *PASSWORDS)
+PERSON = "person-00003"
+"""One of those whom the query of each `shop` returns."""
 LARGEST_FILE = 50_000_000
 
 
@@ -31,11 +34,17 @@ def disguises(secret: str) -> Iterator[str]:
 
 
 FORMS = tuple(sorted({form.encode() for secret in SECRETS for form in disguises(secret)}))
+FORMS_OF_PERSON = tuple(sorted({form.encode() for form in disguises(PERSON)}))
 
 
 def secrets_in(content: bytes) -> list[str]:
     """The forms of secrets that stand in `content`."""
     return [form.decode() for form in FORMS if form in content]
+
+
+def identifiers_in(content: bytes) -> list[str]:
+    """The forms of the identifier that stand in `content`."""
+    return [form.decode() for form in FORMS_OF_PERSON if form in content]
 
 
 def secrets_under(folder: Path) -> list[str]:

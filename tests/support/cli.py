@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,12 +23,13 @@ from pathlib import Path
 
 from segsync.cli.main import run
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
-from tests.support.canary import TOKEN
+from tests.support.canary import TOKEN, identifiers_in, secrets_in
 from tests.support.processes import heed_signals, started
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
 PATIENCE = 60.0
+HOLDS_MEMBERS = ("state.db", "state.db-journal")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Done:
     status: int
     out: str
     err: str
+
+    def private(self, arguments: Sequence[str | bytes] = ()) -> Done:
+        """Assert that no secret is shown, and without --show-ids no identifier either."""
+        content = (self.out + self.err).encode(errors="surrogateescape")
+        assert not secrets_in(content)
+        assert "--show-ids" in arguments or not identifiers_in(content), content.decode()
+        return self
 
     def tidy(self) -> Done:
         """Assert that nothing is shown that a terminal would act on."""
@@ -77,7 +85,7 @@ def segsync(
         timeout=PATIENCE,
         check=False,
     )
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode()).private(arguments)
 
 
 @contextmanager
@@ -160,7 +168,7 @@ class Shop:
         ):
             status = run(arguments)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return Done(status, *texts).check().tidy()
+        return Done(status, *texts).private(arguments).check().tidy()
 
     def leave_a_run_open(self) -> None:
         """Kill an apply when the platform has its payload."""
@@ -194,6 +202,8 @@ def shop(folder: Path, **behaviour: object) -> Iterator[Shop]:
         made.people(10)
         made.spec(FANS)
         yield made
+        for path in made.state.parent.glob("*"):
+            assert path.name in HOLDS_MEMBERS or not identifiers_in(path.read_bytes()), path
     emulator.close()
 
 
@@ -204,6 +214,7 @@ class OnTerminal:
         self, *arguments: str, folder: Path, env: Mapping[str, str], columns: int = 80
     ) -> None:
         self.shown = b""
+        self._arguments = arguments
         self._terminal, other_end = pty.openpty()
         fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -233,7 +244,7 @@ class OnTerminal:
         status = self.process.wait(PATIENCE)
         os.close(self._terminal)
         text = self.shown.decode("utf-8", "replace").replace("\r\n", "\n")
-        return Done(status, text, "").check()
+        return Done(status, text, "").private(self._arguments).check()
 
     def _read(self, enough: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
