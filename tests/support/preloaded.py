@@ -28,13 +28,16 @@ from tests.support.processes import heed_signals
 SEGSYNC = (sys.executable, "-m", "segsync")
 USED = (
     "adbc_driver_sqlite.dbapi",
+    "duckdb",
+    "filelock",
     "segsync.cli.main",
     "segsync.mediarithmics.wire",
     "segsync.planning",
     "segsync.reconcile",
     "segsync.render.plan_text",
+    "segsync.render.progress",
     "segsync.render.report_text",
-    "segsync.source.sqlite",
+    "segsync.source.adbc_sqlite",
     "segsync.spec.load",
 )
 """What an apply imports; what is missing here it imports itself."""
