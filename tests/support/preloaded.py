@@ -1,8 +1,8 @@
 """Commands with something injected into a system call, run by a process that segsync is loaded in.
 
-To import everything takes four times as long as an apply. So one process of each process of the
-tests has done it, and forks: what the fork runs is the `main` of the real command, with its own
-arguments, folder, environment and streams. Any other command is executed.
+To import everything takes longer than an apply. So each process of the tests has one that has done
+it, and forks: what the fork runs is the `main` of the real command, with its own arguments, folder,
+environment and streams. Any other command is executed.
 """
 
 from __future__ import annotations
