@@ -1,19 +1,25 @@
 """The real command is killed at every system call that matters, or the disk fails it there; then
 one apply sets it right.
 
-`strace` does it on entering the n-th call of one kind in any thread, n = 1, 2, … until the command
-gets through.
+That happens on entering the n-th call of one kind in any thread, n = 1, 2, … until the command
+makes fewer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from segsync.emulator.people import Identifier
+from segsync.exits import Exit
+from tests.support.crash import apply_until_killed
 from tests.support.kills import (
     FILES,
+    TIDY_EVERY,
     WIRE,
     Record,
     assert_one_apply_is_enough,
@@ -22,36 +28,66 @@ from tests.support.kills import (
     killed_at,
     traced,
 )
-from tests.support.size import size
+from tests.support.size import FULL, size
 from tests.support.world import World, assert_sound
+
+WRITES = ("pwrite64",)
+UNDOING = ("fsync", "unlink", "ftruncate")
+FAULTS = [
+    *[("ENOSPC", "", 1), ("EIO", "", 2), ("EIO", "+", 1), ("ENOSPC", "+", 2)],
+    *([("EIO", "", 1), ("ENOSPC", "", 2), ("ENOSPC", "+", 1), ("EIO", "+", 2)] if FULL else []),
+]
+"""At every odd or even call: each fails once, and for ever; with both errors at full size only."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        fill(made)
+        made.apply()
+        yield made
 
 
 @pytest.mark.parametrize(
     ("calls", "first", "step"),
-    [(("pwrite64",), 1, 2), (("pwrite64",), 2, 2), (FILES, 1, 1), (WIRE, 1, 1)],
+    [(WRITES, 1, 2), (WRITES, 2, 2), (FILES, 1, 1), (WIRE, 1, 1)],
     ids=["odd writes", "even writes", "files", "wire"],
 )
 @pytest.mark.timeout(600)
 def test_an_apply_may_be_killed_at_any_system_call(
-    tmp_path: Path, record_property: Record, calls: tuple[str, ...], first: int, step: int
+    world: World, record_property: Record, calls: tuple[str, ...], first: int, step: int
 ) -> None:
     kills = 0
-    with World(tmp_path) as world:
-        fill(world)
-        world.apply()
-        for call in calls:
-            for number in count(first, step):
-                kills += 1
-                change(world, kills)
-                uploads = len(world.uploads)
-                if not killed_at(world, call, number):
-                    break
-                assert_one_apply_is_enough(world, uploads)
-                # What is watched for late executions would cost one more request at every kill.
-                world.apply(assume_finished=True)
-            assert_sound(world)
+    for _, uploads in killed(world, calls, first, step):
+        kills += 1
+        assert_one_apply_is_enough(world, uploads)
+    assert_sound(world)
     record_property("kills", kills)
     assert kills > 20
+
+
+def killed(
+    world: World,
+    calls: Sequence[str],
+    first: int,
+    step: int,
+    prepare: Callable[[int], object] = lambda _: None,
+    through: Collection[int] = (Exit.DONE,),
+) -> Iterator[tuple[int, int]]:
+    """Kill an apply at each of these calls; gives after each which change it applied, and how many
+    uploads there were before."""
+    changes = count(1)
+    for call in calls:
+        for number in count(first, step):
+            latest = next(changes)
+            change(world, latest)
+            uploads = len(world.uploads)
+            prepare(latest)
+            if not killed_at(world, call, number, through):
+                break
+            yield latest, uploads
+            if latest % TIDY_EVERY == 0:
+                world.apply(assume_finished=True)
 
 
 @pytest.mark.timeout(600)
@@ -59,41 +95,107 @@ def test_a_first_apply_may_be_killed_while_it_makes_the_state(
     tmp_path: Path, record_property: Record
 ) -> None:
     kills = 0
-    for call in ("fsync", "unlink", "rename", "mkdir"):
+    for call in (*WRITES, "mkdir", *FILES, *WIRE) if FULL else ("mkdir", "fsync", "unlink"):
         for number in count(1):
-            kills += 1
             with World(tmp_path / f"{call}-{number}") as world:
                 fill(world)
                 if not killed_at(world, call, number):
                     break
+                kills += 1
                 assert_one_apply_is_enough(world, 0)
     record_property("kills", kills)
     assert kills > 20
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
-@pytest.mark.parametrize("lasting", ["", "+"], ids=["once", "for ever"])
+@pytest.mark.parametrize("calls", [WRITES, FILES, WIRE], ids=["writes", "files", "wire"])
 @pytest.mark.timeout(3600)
+def test_an_apply_of_which_a_part_is_rejected_may_be_killed_at_any_system_call(
+    world: World, record_property: Record, calls: tuple[str, ...]
+) -> None:
+    kills = 0
+    through = (Exit.REJECTED, Exit.UNKNOWN)
+    for latest, uploads in killed(world, calls, 1, size(4, 1), partial(reject, world), through):
+        kills += 1
+        assert_one_apply_does_the_rest(world, uploads, rejected(world, latest))
+    world.emulator.accept_all()
+    world.advance(days=8)
+    world.settle(allowed=("vip",))
+    world.emulator.refused.clear()
+    assert_sound(world)
+    record_property("kills", kills)
+    assert kills > 5
+
+
+def rejected(world: World, number: int) -> set[Identifier]:
+    """An update and an addition of that change; a removal that acts later has tests of its own."""
+    return {world.emulator.account(name) for name in (f"u{number % 6}", f"new{number}")}
+
+
+def reject(world: World, number: int) -> None:
+    """From now on only what that change is to lose is rejected."""
+    world.emulator.accept_all()
+    world.emulator.reject(rejected(world, number))
+
+
+def assert_one_apply_does_the_rest(world: World, uploads: int, but: set[Identifier]) -> None:
+    """All is as it should be but these, and nothing else is tried again."""
+    world.apply(allowed=("vip",))
+    assert len(world.uploads) - uploads <= 4
+    assert_sound(world, converged=False)
+    plan = world.plan(allowed=("vip",))
+    assert plan.open_run is None
+    assert plan.totals.commands - plan.totals.retry <= len(but), plan.totals
+    differing = {who for who, _ in world.members("vip").items() ^ world.expected("vip").items()}
+    assert differing
+    assert differing <= but
+
+
+@pytest.mark.parametrize("calls", [WRITES, FILES, WIRE], ids=["writes", "files", "wire"])
+@pytest.mark.timeout(3600)
+def test_the_recovery_from_an_answer_that_was_lost_may_be_killed_at_any_system_call(
+    world: World, record_property: Record, calls: tuple[str, ...]
+) -> None:
+    def lose_an_answer(_: int) -> None:
+        assert apply_until_killed(world, "after upload", allowed=("vip",))
+
+    kills = 0
+    for _, uploads in killed(world, calls, 1, size(4, 1), lose_an_answer):
+        kills += 1
+        assert_one_apply_is_enough(world, uploads, most=6)
+    assert_sound(world)
+    record_property("kills", kills)
+    assert kills > 5
+
+
+@pytest.mark.parametrize("calls", [WRITES, UNDOING], ids=["writes", "files"])
+@pytest.mark.parametrize(("error", "lasting", "first"), FAULTS)
+@pytest.mark.timeout(600)
 def test_a_disk_that_fails_is_told_and_nothing_is_lost(
-    tmp_path: Path, record_property: Record, error: str, lasting: str
+    world: World,
+    record_property: Record,
+    calls: tuple[str, ...],
+    error: str,
+    lasting: str,
+    first: int,
 ) -> None:
     failures = 0
-    with World(tmp_path) as world:
-        fill(world)
-        world.apply()
-        for call in ("pwrite64", "fsync", "unlink", "ftruncate"):
-            for number in count(1, size(13, 1)):
-                change(world, failures + 1)
-                uploads = len(world.uploads)
-                done = traced(world, call, f"error={error}:when={number}{lasting}")
-                assert "Traceback" not in done.stderr
-                if done.returncode == 0:
-                    break
-                failures += 1
-                assert done.returncode in (1, 5), done.stderr
-                if "No usable temporary directory" not in done.stderr:
-                    assert str(world.state) in done.stderr or "payload" in done.stderr
-                    assert "disk" in done.stderr or "space" in done.stderr, done.stderr
-                assert_one_apply_is_enough(world, uploads)
+    changes = count(1)
+    for call in calls:
+        for number in count(first, 2):
+            change(world, next(changes))
+            uploads = len(world.uploads)
+            done = traced(world, call, f"error={error}:when={number}{lasting}")
+            place = f"{call} {number}: {done}"
+            assert "Traceback" not in done.err, place
+            if not done.reached:
+                break
+            failures += 1
+            assert done.status in (0, 1, 5), place
+            if done.status == 0:
+                assert not world.plan().changes_something, place
+            elif "No usable temporary directory" not in done.err:
+                assert str(world.state) in done.err or "payload" in done.err, place
+                assert "disk" in done.err or "space" in done.err, place
+            assert_one_apply_is_enough(world, uploads)
     record_property("failures", failures)
     assert failures > 5

@@ -205,7 +205,7 @@ def test_of_two_applies_at_once_one_proceeds_and_the_other_sends_nothing(world: 
     world.define("vip", "user_account_id", "total")
     kept_out = 0
     with ThreadPoolExecutor(2) as threads:
-        for number in range(size(25, 2_000)):
+        for number in range(size(97, 2_000)):
             world.fill("vip", [("a", number), ("b", number)])
             uploads = len(world.uploads)
             outcomes = list(threads.map(partial(apply_at, world), [Barrier(2)] * 2))

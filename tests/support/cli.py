@@ -29,6 +29,8 @@ from tests.support.processes import heed_signals, started
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
 PATIENCE = 60.0
+OTHERS = ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE")
+"""Of the developer's environment. Without bytecode each command would compile segsync again."""
 HOLDS_MEMBERS = ("state.db", "state.db-journal")
 
 
@@ -64,7 +66,7 @@ class Done:
 
 def environment(**changes: str | None) -> dict[str, str]:
     """This process's environment with changes; None takes a variable out."""
-    base = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    base = {name: value for name, value in os.environ.items() if name not in OTHERS}
     settings = {"PYTHONPATH": str(ROOT), "MICS_API_TOKEN": TOKEN, **changes}
     return {name: value for name, value in {**base, **settings}.items() if value is not None}
 
