@@ -52,7 +52,7 @@ class Database:
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its few rows."""
         with self._translated(), self._connection.cursor() as cursor:
-            cursor.execute(sql, tuple(values) or None)
+            cursor.execute(sql, _bound(values))
             return [tuple(row) for row in cursor.fetchall()]
 
     @contextmanager
@@ -63,7 +63,7 @@ class Database:
             cursor = self._connection.cursor(adbc_stmt_kwargs=options)
         try:
             with self._translated():
-                cursor.execute(sql, tuple(values) or None)
+                cursor.execute(sql, _bound(values))
                 reader = cursor.fetch_record_batch()
             yield reader
         finally:
@@ -99,6 +99,17 @@ class Database:
             raise _state_error(self.path, str(error)) from None
         except (ValueError, OverflowError):
             raise damaged(self.path, "it holds a value that segsync did not write") from None
+
+
+def _bound(values: Sequence[Value]) -> pyarrow.RecordBatch | None:
+    """The values with their types: to infer these takes longer than most statements."""
+    if not values:
+        return None
+    import pyarrow
+
+    kinds = (pyarrow.int64() if isinstance(value, int) else pyarrow.string() for value in values)
+    arrays = [pyarrow.array([value], kind) for value, kind in zip(values, kinds, strict=True)]
+    return pyarrow.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
 def _leave_signals_to_python() -> None:
