@@ -8,14 +8,16 @@ makes fewer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from segsync.emulator.people import Identifier
 from segsync.exits import Exit
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.kills import (
     FILES,
@@ -29,7 +31,7 @@ from tests.support.kills import (
     traced,
 )
 from tests.support.size import FULL, size
-from tests.support.world import World, assert_sound
+from tests.support.world import Row, World, assert_sound
 
 WRITES = ("pwrite64",)
 UNDOING = ("fsync", "unlink", "ftruncate")
@@ -40,11 +42,25 @@ FAULTS = [
 """At every odd or even call: each fails once, and for ever; with both errors at full size only."""
 
 
+class Victim(LeanWorld):
+    """Whose applies run in processes of their own, with real databases; who sets right what they
+    leave is this process, in which nothing costs much (test_kills_random.py has the real one)."""
+
+    def fill(self, name: str, rows: Sequence[Row]) -> None:
+        World.fill(self, name, rows)
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
-        fill(made)
+def world() -> Iterator[World]:
+    with victim() as made:
         made.apply()
+        yield made
+
+
+@contextmanager
+def victim() -> Iterator[World]:
+    with in_one_thread() as folder, Victim(folder / "world") as made:
+        fill(made)
         yield made
 
 
@@ -91,14 +107,11 @@ def killed(
 
 
 @pytest.mark.timeout(600)
-def test_a_first_apply_may_be_killed_while_it_makes_the_state(
-    tmp_path: Path, record_property: Record
-) -> None:
+def test_a_first_apply_may_be_killed_while_it_makes_the_state(record_property: Record) -> None:
     kills = 0
     for call in (*WRITES, "mkdir", *FILES, *WIRE) if FULL else ("mkdir", "fsync", "unlink"):
         for number in count(1):
-            with World(tmp_path / f"{call}-{number}") as world:
-                fill(world)
+            with victim() as world:
                 if not killed_at(world, call, number):
                     break
                 kills += 1

@@ -134,6 +134,9 @@ def _call(
 
 def _state_error(path: Path, text: str) -> StateError:
     reason = text.split("\nquery:")[0].strip()
+    if "no transaction is active" in reason:
+        # SQLite has rolled back by itself, and what the driver says of its own rollback hides why.
+        reason = "the disk is full, or it failed"
     lowered = reason.lower()
     if "malformed" in lowered or "not a database" in lowered or "no such" in lowered:
         return damaged(path, reason)

@@ -52,7 +52,9 @@ class LeanDatabase(Database):
             )
         if not read_only:
             self.execute("PRAGMA synchronous = OFF")
-            self.execute("PRAGMA journal_mode = MEMORY")
+            # What a killed process has left is rolled back, and taken away, as the real one does.
+            is_left = Path(f"{path}-journal").exists()
+            self.execute(f"PRAGMA journal_mode = {'DELETE' if is_left else 'MEMORY'}")
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         with self._translated():
