@@ -223,3 +223,24 @@ def forget_imports(world: World, serials: range) -> None:
     for made in list(imports.values()):
         if int(made.name[-8:]) in serials:
             del imports[made.id]
+
+
+@pytest.mark.parametrize("way", ["assumed to have finished", "taken as ended"])
+def test_nothing_is_taken_as_unsent_by_a_backup_that_could_not_ask(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+    world.define("vip", rows=["a", "b", "c", "d"])
+    backup = tmp_path / "backup.db"
+    world.wrap = lambda destination: Backing(destination, world.state, "after upload", backup)
+    world.apply(**options)
+    assert len(world.uploads) > 1
+    world.wrap = lambda destination: destination
+    shutil.move(backup, world.state)
+    world.accounts("vip", "a")
+    if way == "taken as ended":
+        world.advance(hours=25)
+        world.emulator.faults.add("list_executions", http_error(404), times=2)
+    world.apply(assume_finished=way != "taken as ended", **options)
+    world.settle(applies=1, **options)
+    assert_sound(world)
