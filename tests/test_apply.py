@@ -717,6 +717,28 @@ def test_a_member_whose_row_is_invalid_stays_as_it_is(world: World, fault: str) 
     assert [i.value for i in world.emulator.members("vip")] == ["x"]
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_who_is_in_doubt_and_whose_row_is_invalid_is_not_removed(
+    world: World, confirmed: bool
+) -> None:
+    columns = ("user_account_id", "email_hash", "total")
+    rows = [("x", None, 1), ("y", None, 1)]
+    world.define("vip", *columns, rows=rows[1 - confirmed :], invalid_rows="skip")
+    world.apply()
+    world.fill("vip", [("x", None, 2), ("y", None, 1)])
+    world.emulator.faults.add("upload", ExecutionScript(patch={"result": {"total_success": 9}}))
+    assert world.apply().exit is Exit.UNKNOWN
+    world.fill("vip", [("x", "two", 2), ("y", None, 1)])
+    assert world.plan().totals.removed_uncounted == 0
+    for _ in range(2):
+        world.apply()
+        assert {i.value for i in world.emulator.members("vip")} == {"x", "y"}
+    assert not world.plan().changes_something
+    world.fill("vip", [("y", None, 1)])
+    world.settle(applies=1)
+    assert_sound(world)
+
+
 def test_a_column_that_is_no_compartment_is_an_error_of_its_segment(world: World) -> None:
     rows = [(f"u{n}", f"c{n}") for n in range(1001)]
     world.define("vip", "user_account_id", "compartment_id", rows=rows)
