@@ -88,7 +88,10 @@ class Unaware:
         return []
 
 
-@pytest.mark.parametrize("way", ["at the same time", "after a run without an import"])
+@pytest.mark.parametrize(
+    "way",
+    ["at the same time", "at the same time, with an answer lost", "after a run without an import"],
+)
 def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_serial(
     world: World, tmp_path: Path, way: str
 ) -> None:
@@ -96,14 +99,16 @@ def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_seria
     world.apply()
     shutil.copy2(world.state, tmp_path / "copy.db")
     world.accounts("vip", "a", "b", "here")
-    if way != "at the same time":
+    if way == "after a run without an import":
         world.emulator.faults.add("create_import", http_error(403))
     world.apply()
     shutil.move(world.state, tmp_path / "first.db")
     shutil.move(tmp_path / "copy.db", world.state)
     world.accounts("vip", "a", "b", "there")
-    if way == "at the same time":
+    if way != "after a run without an import":
         world.wrap = Unaware
+    if way == "at the same time, with an answer lost":
+        world.emulator.faults.add("create_import", http_error(503))
     world.apply()
     world.wrap = lambda destination: destination
     if way != "at the same time":
