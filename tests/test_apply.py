@@ -1005,3 +1005,11 @@ def test_a_removed_segment_takes_no_members_of_one_that_is_the_same_on_the_platf
     world.drop("vip", "delete")
     assert "end both" in last_error(world)
     assert {i.value for i in world.emulator.members("vip")} == {"a", "b"}
+
+
+def test_of_an_orphan_without_members_none_are_told(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("nobody")
+    world.apply()
+    world.drop("nobody")
+    assert last_error(world) == "the state has it, but the spec does not mention it"
