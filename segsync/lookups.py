@@ -60,7 +60,7 @@ class LookUps:
         """Whether the segment that was filled under a name is there, and is called otherwise."""
         before = self._stored.get(address)
         answer = self._ask(Address("segment_id", before)) if before else None
-        return answer is not None and answer.problem is not SegmentProblem.MISSING
+        return answer is not None and not answer.problem and address not in answer.addresses
 
     def _made_anew(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
         found = next((a.value for a in answer.addresses if a.field == "segment_id"), None)
