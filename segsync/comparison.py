@@ -140,9 +140,9 @@ def orphan(known: StateSegment, twin: Segment | None) -> SegmentPlan:
         address=known.address,
         number=known.number,
         status=SegmentStatus.ORPHANED,
-        error=f"it has members in the state under {known.address}, but the spec does not mention it"
+        error=f"the state has it under {known.address}, but the spec does not mention it"
         if twin
-        else "it has members in the state, but the spec does not mention it",
+        else "the state has it, but the spec does not mention it",
         hint=f"the spec has {known.name} under {twin.address} now: put the other back, or give "
         "this one another name in the spec and end the old one under `removed`"
         if twin

@@ -49,6 +49,9 @@ class Judging:
             return replace(seen, status=PartStatus.UNKNOWN)
         if self._adds_up(part, best) and best.total_failure == 0:
             return replace(seen, status=PartStatus.CONFIRMED)
+        if len(executions) > 1:
+            # What this one refused another one may have taken: no reject, but in doubt.
+            return self._not_told(seen, best)
         return self._attribute(seen, best)
 
     def _rank(self, part: PartRecord, execution: Execution) -> tuple[bool, bool, int, str]:
@@ -79,6 +82,9 @@ class Judging:
             self.engine.keep_rejects()
             self.rejected += named
             return replace(part, status=PartStatus.CONFIRMED)
+        return self._not_told(part, execution)
+
+    def _not_told(self, part: PartRecord, execution: Execution) -> PartRecord:
         self.problems.append(
             f"execution {execution.id}: {_figures(execution)} of {part.last - part.first + 1:,} "
             "commands, and which of them failed cannot be told"

@@ -33,7 +33,8 @@ class LookUps:
         self._progress = progress
         self._readable: bool | None = None
         self._stored = {segment.address: segment.platform_id for segment in stored}
-        self._known = {*self._stored, *defined}
+        self._defined = frozenset(defined)
+        self._known = self._defined.union(self._stored)
         self.platform_ids: dict[Address, str] = {}
 
     def problem_of(self, segment: SegmentPlan) -> str | None:
@@ -45,15 +46,21 @@ class LookUps:
             return None
         is_removed = segment.status is SegmentStatus.REMOVED
         keep = removed_entry(segment.name, "keep")
+        if answer.problem is SegmentProblem.MISSING and self._is_elsewhere(segment.address):
+            return _renamed(segment.address, self._stored[segment.address])
         if answer.problem is SegmentProblem.MISSING and is_removed:
             return (
                 f"{answer.detail}. If it is gone for good, write {keep}: there is nobody to delete"
             )
         if answer.problem:
             return answer.detail
-        return self._made_anew(segment, answer, keep) or (
-            None if is_removed else self._known_twice(segment.address, answer)
-        )
+        return self._made_anew(segment, answer, keep) or self._known_twice(segment, answer)
+
+    def _is_elsewhere(self, address: Address) -> bool:
+        """Whether the segment that was filled under a name is there, and is called otherwise."""
+        before = self._stored.get(address)
+        answer = self._ask(Address("segment_id", before)) if before else None
+        return answer is not None and not answer.problem and address not in answer.addresses
 
     def _made_anew(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
         found = next((a.value for a in answer.addresses if a.field == "segment_id"), None)
@@ -71,16 +78,24 @@ class LookUps:
             f"filled before (id {before}), and has none of its members. To forget those, {remedy}"
         )
 
-    def _known_twice(self, address: Address, answer: SegmentLookup) -> str | None:
-        known = set(self._stored) if address in self._stored else self._known
+    def _known_twice(self, segment: SegmentPlan, answer: SegmentLookup) -> str | None:
+        """One that is removed would take along the members of a twin that goes on."""
+        address = segment.address
+        known = frozenset(self._stored) if address in self._stored else self._known
+        if segment.status is SegmentStatus.REMOVED:
+            known = self._defined.intersection(self._stored)
         twins = known.intersection(answer.addresses) - {address}
-        if not twins:
-            return None
-        [twin] = twins
-        return (
-            f"the segment with {address} is the one that is also known here by its {twin}: "
-            f"keep one of the two. {self._remedy(address, twin)}"
-        )
+        if twins:
+            [twin] = twins
+            return (
+                f"the segment with {address} is the one that is also known here by its {twin}: "
+                f"keep one of the two. {self._remedy(address, twin)}"
+            )
+        found = self.platform_ids.get(address)
+        for earlier in known - {address}:
+            if found is not None and self._stored.get(earlier) == found:
+                return f"the segment with {address} is known here: {_renamed(earlier, found)}"
+        return None
 
     def _remedy(self, mine: Address, twin: Address) -> str:
         if twin not in self._stored:
@@ -123,3 +138,11 @@ class LookUps:
             what = "segments: whether they exist and can take members"
             self._readable = False
         self._progress.say(f"the token may not read {what} is not checked")
+
+
+def _renamed(address: Address, platform_id: str | None) -> str:
+    return (
+        f"the segment that was filled under {address} (id {platform_id}) has another name on the "
+        "platform now. Give it the old one back there, at least until its members are ended here "
+        f"with {removed_entry(address.value, 'delete')}"
+    )

@@ -38,7 +38,8 @@ class _Found:
     """The executions of each part that was sent.
 
     `behind`: the platform has more of them than the journal, which is an old copy then, such as a
-    backup that was made while an apply ran. What it thinks unsent may have been sent.
+    backup that was made while an apply ran; or may have, where it could not be asked. What the
+    journal thinks unsent may have been sent.
     """
 
     of_part: Mapping[int, list[Execution]]
@@ -52,7 +53,7 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
     was sent before, it may be of that one too, and proves nothing.
     """
     if applying.assume_finished:
-        return _Found({})
+        return _Found({}, behind=True)
     import_id = run.import_id or _import_named(run.reference, applying.destination)
     if import_id is None:
         return _Found({})
@@ -60,6 +61,8 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
         sending.state.note_import(run.serial, import_id)
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
     found = _wait(run, import_id, sending)
+    if found is None:
+        return _Found({}, behind=True)
     behind = len(sent) < len(run.parts) and len(found) > len(sent)
     if len(sent) == 1 and not behind:
         return _Found({sent[0].number: found})
@@ -74,8 +77,11 @@ def _import_named(reference: str, destination: Destination) -> str | None:
     return min(found, key=lambda text: (len(text), text), default=None)
 
 
-def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution]:
-    """All executions of the run's import, ended; an upload may take a while to show."""
+def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution] | None:
+    """All executions of the run's import, ended; an upload may take a while to show.
+
+    None where that cannot be learnt, and the run is so old that it is taken as ended.
+    """
     recorded = frozenset(part.execution_id for part in run.parts if part.execution_id)
     missing = any(part.status is PartStatus.SENDING for part in run.parts)
     sending.check_reach(import_id)
@@ -86,7 +92,7 @@ def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution]:
     except StillRunning as error:
         if sending.age_minutes >= sending.max_age_minutes:
             sending.problems.append(f"{error}; it is taken as ended, being so old")
-            return []
+            return None
         raise StillRunning(
             error.message,
             hint="run `segsync apply` again later; if you know that nothing of that run is still "
@@ -97,24 +103,30 @@ def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution]:
 def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRecord:
     if part.status is PartStatus.WAITING:
         return replace(part, status=PartStatus.UNKNOWN if found.behind else PartStatus.UNSENT)
-    # How often it was sent is not known: another execution than those that were found may come.
-    is_watched = part.is_watched or part.status is PartStatus.SENDING
-    return judging(replace(part, is_watched=is_watched), found.of_part.get(part.number, []))
+    executions = found.of_part.get(part.number, [])
+    # How often it was sent is not known: another execution than those that were found may come, and
+    # one that was not seen to end may act.
+    is_watched = part.is_watched or part.status is PartStatus.SENDING or not executions
+    return judging(replace(part, is_watched=is_watched), executions)
 
 
 def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> None:
     """Say once more what an upload said that was given up, if it was executed after all."""
     for run in state.watched_runs():
         sending = sending_of(spec, state, run, applying, age_minutes(run, applying.clock.now_ms()))
-        found: list[Execution] = []
+        found: list[Execution] | None = []
         if run.import_id is not None and not applying.assume_finished:
             found = _wait(run, run.import_id, sending)
-        if len(found) > run.executions:
+        if found and len(found) > run.executions:
             count = state.say_again(run, len(found))
             applying.progress.say(
                 f"an upload of run {run.serial} that had been given up was executed late: "
                 f"its {count:,} members are said once more"
             )
-        is_over = sending.age_minutes >= sending.max_age_minutes
-        if is_over or applying.assume_finished:
+        if sending.unfinished and not applying.assume_finished:
+            applying.progress.say(
+                f"execution {sending.unfinished} of run {run.serial}, which was given up, has not "
+                "ended: what it does is said once more when it has"
+            )
+        elif applying.assume_finished or sending.age_minutes >= sending.max_age_minutes:
             state.end_watch(run)

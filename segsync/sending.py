@@ -50,6 +50,8 @@ class Sending:
     max_age_minutes: int
     age_minutes: int = 0
     problems: list[str] = field(default_factory=list)
+    unfinished: str | None = None
+    """An execution that did not end while it was waited for."""
     _repeated: bool = False
     """Whether an upload was sent again that may have arrived: its execution may still show."""
     _hidden: dict[str, str] = field(default_factory=dict)
@@ -232,8 +234,9 @@ class Sending:
             elif self.clock.monotonic() >= settled or not any(map(_lacks_counts, executions)):
                 return executions
             if self.clock.monotonic() >= deadline:
+                self.unfinished = active[0].id if active else None
                 raise StillRunning(
-                    f"execution {active[0].id if active else '?'} of import {import_id} has not "
+                    f"execution {self.unfinished or '?'} of import {import_id} has not "
                     f"finished within {self.max_age_minutes} minutes",
                     hint="run `segsync apply` again: it goes on waiting before anything is sent",
                 )

@@ -16,7 +16,7 @@ import yaml
 from segsync.emulator import Answer, ExecutionScript, http_error
 from segsync.errors import Refused, UsageError
 from segsync.model import DAY_MS, IdentifierKind
-from segsync.plan import Counts, Plan, SegmentStatus
+from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.report import Exit
 from segsync.state import Journal, Run, RunStatus, StateMoved, open_state
 from tests.support.world import START_MS, Row, Said, World, assert_sound
@@ -717,6 +717,28 @@ def test_a_member_whose_row_is_invalid_stays_as_it_is(world: World, fault: str) 
     assert [i.value for i in world.emulator.members("vip")] == ["x"]
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_who_is_in_doubt_and_whose_row_is_invalid_is_not_removed(
+    world: World, confirmed: bool
+) -> None:
+    columns = ("user_account_id", "email_hash", "total")
+    rows = [("x", None, 1), ("y", None, 1)]
+    world.define("vip", *columns, rows=rows[1 - confirmed :], invalid_rows="skip")
+    world.apply()
+    world.fill("vip", [("x", None, 2), ("y", None, 1)])
+    world.emulator.faults.add("upload", ExecutionScript(patch={"result": {"total_success": 9}}))
+    assert world.apply().exit is Exit.UNKNOWN
+    world.fill("vip", [("x", "two", 2), ("y", None, 1)])
+    assert world.plan().totals.removed_uncounted == 0
+    for _ in range(2):
+        world.apply()
+        assert {i.value for i in world.emulator.members("vip")} == {"x", "y"}
+    assert not world.plan().changes_something
+    world.fill("vip", [("y", None, 1)])
+    world.settle(applies=1)
+    assert_sound(world)
+
+
 def test_a_column_that_is_no_compartment_is_an_error_of_its_segment(world: World) -> None:
     rows = [(f"u{n}", f"c{n}") for n in range(1001)]
     world.define("vip", "user_account_id", "compartment_id", rows=rows)
@@ -938,3 +960,56 @@ def test_a_plan_starts_anew_four_times_where_applies_begin_while_it_reads(
     else:
         assert world.plan().totals.retry == 2
     assert moving.readings == ["vip"] * 5
+
+
+def test_a_segment_that_was_renamed_on_the_platform_leaves_nobody_behind(world: World) -> None:
+    """Under its new name it seems to be another one, and the old one to be gone for good."""
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.emulator.change_segment("vip", technical_name="vips")
+    world.accounts("vip", "a", "c")
+    assert "filled under segment_technical_name=vip " in last_error(world)
+    world.drop("vip")
+    world.define("vips", rows=["a"])
+    [error] = [segment.error or "" for segment in plan_of(world) if segment.name == "vips"]
+    assert "filled under segment_technical_name=vip " in error
+    found = re.search(r"`removed: (.*?)`", error)
+    assert found
+    world.removed = yaml.safe_load(found[1])
+    error = last_error(world)
+    assert "filled under segment_technical_name=vip " in error
+    assert "nobody" not in error
+    world.emulator.change_segment("vips", technical_name="vip")
+    world.apply()
+    world.emulator.change_segment("vip", technical_name="vips")
+    world.settle(applies=1)
+    assert_sound(world)
+
+
+def plan_of(world: World) -> tuple[SegmentPlan, ...]:
+    plan = world.apply().plan
+    assert plan is not None
+    return plan.segments
+
+
+def test_a_removed_segment_takes_no_members_of_one_that_is_the_same_on_the_platform(
+    world: World,
+) -> None:
+    """A token that may not read segments had let both in."""
+    world.emulator.behave(segment_rights=False)
+    world.define("vip", rows=["a", "b"])
+    [platform] = world.emulator.world.segments.by_id.values()
+    world.define("mine", rows=["a", "b"], segment_id=platform.id)
+    world.apply()
+    world.emulator.behave(segment_rights=True)
+    world.drop("vip", "delete")
+    assert "end both" in last_error(world)
+    assert {i.value for i in world.emulator.members("vip")} == {"a", "b"}
+
+
+def test_of_an_orphan_without_members_none_are_told(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.define("nobody")
+    world.apply()
+    world.drop("nobody")
+    assert last_error(world) == "the state has it, but the spec does not mention it"

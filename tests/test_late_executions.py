@@ -280,3 +280,38 @@ def test_an_apply_that_cannot_ask_what_became_of_an_earlier_run_ends_at_once(
         world.apply()
     assert caught.value.hint
     assert world.clock.monotonic() - before < 1
+
+
+def test_an_execution_that_is_at_work_after_a_day_is_watched_until_it_has_ended(
+    world: World,
+) -> None:
+    give_up_an_upload(world)
+    world.advance(hours=25)
+    world.apply()
+    assert any("has not ended" in sentence for sentence in world.said.sentences)
+    assert watched(world) == 1
+    world.emulator.run_all()
+    assert names(world) == {"u1", "u2", "u3"}
+    world.apply(allowed=("vip",))
+    assert watched(world) == 0
+    assert_sound(world, in_flight=2)
+
+
+def test_an_execution_that_is_taken_as_ended_is_watched_as_well(world: World) -> None:
+    """Its upload was answered, so that nothing of it was ever in doubt but its end."""
+    world.define("vip", rows=["u1", "u2"])
+    world.apply()
+    world.accounts("vip", "u1", "u2", "u3")
+    script = ExecutionScript(starts_after_polls=NEVER_BY_ITSELF)
+    world.emulator.faults.add("upload", script)
+    with pytest.raises(StillRunning):
+        world.apply()
+    world.accounts("vip", "u1", "u2")
+    report = world.apply(allowed=("vip",))
+    assert report.recovered is not None
+    assert report.recovered.outcome.unknown == 1
+    world.emulator.run_all()
+    assert names(world) == {"u1", "u2", "u3"}
+    world.apply(allowed=("vip",))
+    assert_sound(world, in_flight=2)
+    assert watched(world) == 0

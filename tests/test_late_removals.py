@@ -9,7 +9,9 @@ import pytest
 
 from segsync.emulator import ExecutionScript
 from segsync.report import Exit, Report
+from tests.support.crash import apply_until_killed
 from tests.support.world import Row, World, assert_sound
+from tests.test_late_executions import Blind
 
 
 @pytest.fixture
@@ -104,3 +106,34 @@ def test_a_removal_after_another_kind_of_refusal_brings_nobody_into_doubt(world:
     report = world.apply()
     assert report.exit is Exit.REJECTED
     assert in_doubt(report) == {"members": 0, "executions": 1}
+
+
+def test_who_is_added_by_a_plan_that_was_saved_before_a_late_removal_is_said_again(
+    tmp_path: Path,
+) -> None:
+    """The plan does not know that h0 is in doubt; h0 and u1 are one person."""
+    with World(tmp_path / "world") as world:
+        emulator = world.emulator
+        h0, u1 = emulator.email("h0"), emulator.account("u1")
+        emulator.declare_person([h0, u1])
+        columns = ("email_hash", "user_account_id")
+        rows: list[Row] = [("h0", None), ("h1", None)]
+        world.define("vip", *columns, rows=rows, guard={"max_removed": "100%"})
+        world.apply()
+        world.fill("vip", [("h1", None)])
+        emulator.faults.add("upload", ExecutionScript(starts_after_polls=10**6))
+        assert apply_until_killed(world, "after upload")
+        emulator.behave(lists_until_seen=10**6)
+        emulator.on_upload(lambda _: emulator.behave(lists_until_seen=0))
+        world.apply()
+        late = [emulator.executions[1].id]
+        world.wrap = lambda destination: Blind(destination, late)
+        world.advance(hours=25)
+        world.fill("vip", [("h1", None), (None, "u1")])
+        world.save(tmp_path / "plan")
+        emulator.run_all()
+        late.clear()
+        world.apply_saved(tmp_path / "plan")
+        assert emulator.is_member("vip", u1)
+        world.settle(applies=1)
+        assert emulator.is_member("vip", u1)

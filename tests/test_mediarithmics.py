@@ -120,10 +120,18 @@ def test_an_import_whose_answer_was_lost_is_found_by_its_exact_name() -> None:
         {"id": "8", "name": None},
         {"id": "9"},
     ]
-    with RawServer(cut(1, how="reset"), ok(items, total=5)) as server:
+    lists = [ok([], total=0), ok([], total=0)]
+    with RawServer(cut(1, how="reset"), ok(items, total=5), *lists) as server:
         assert destination(server.url).create_import("ref") == DocumentImport("7", "ref")
-    assert [request.method for request in server.requests] == ["POST", "GET"]
+    assert [request.method for request in server.requests] == ["POST", "GET", "GET", "GET"]
     assert "keywords=ref&" in server.requests[1].target
+
+
+def test_an_import_to_which_somebody_uploaded_is_not_the_lost_one() -> None:
+    lost, made = {"id": "5", "name": "ref"}, {"id": "6", "name": "ref"}
+    used = ok([{"id": "1", "status": "SUCCEEDED"}], total=1)
+    with RawServer(cut(1, how="reset"), ok([lost], total=1), used, ok(made)) as server:
+        assert destination(server.url).create_import("ref") == DocumentImport("6", "ref")
 
 
 def test_an_import_that_was_surely_not_made_is_not_looked_for() -> None:

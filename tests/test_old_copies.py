@@ -88,7 +88,10 @@ class Unaware:
         return []
 
 
-@pytest.mark.parametrize("way", ["at the same time", "after a run without an import"])
+@pytest.mark.parametrize(
+    "way",
+    ["at the same time", "at the same time, with an answer lost", "after a run without an import"],
+)
 def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_serial(
     world: World, tmp_path: Path, way: str
 ) -> None:
@@ -96,14 +99,16 @@ def test_two_copies_of_a_state_that_were_both_used_are_noticed_at_the_same_seria
     world.apply()
     shutil.copy2(world.state, tmp_path / "copy.db")
     world.accounts("vip", "a", "b", "here")
-    if way != "at the same time":
+    if way == "after a run without an import":
         world.emulator.faults.add("create_import", http_error(403))
     world.apply()
     shutil.move(world.state, tmp_path / "first.db")
     shutil.move(tmp_path / "copy.db", world.state)
     world.accounts("vip", "a", "b", "there")
-    if way == "at the same time":
+    if way != "after a run without an import":
         world.wrap = Unaware
+    if way == "at the same time, with an answer lost":
+        world.emulator.faults.add("create_import", http_error(503))
     world.apply()
     world.wrap = lambda destination: destination
     if way != "at the same time":
@@ -223,3 +228,24 @@ def forget_imports(world: World, serials: range) -> None:
     for made in list(imports.values()):
         if int(made.name[-8:]) in serials:
             del imports[made.id]
+
+
+@pytest.mark.parametrize("way", ["assumed to have finished", "taken as ended"])
+def test_nothing_is_taken_as_unsent_by_a_backup_that_could_not_ask(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+    world.define("vip", rows=["a", "b", "c", "d"])
+    backup = tmp_path / "backup.db"
+    world.wrap = lambda destination: Backing(destination, world.state, "after upload", backup)
+    world.apply(**options)
+    assert len(world.uploads) > 1
+    world.wrap = lambda destination: destination
+    shutil.move(backup, world.state)
+    world.accounts("vip", "a")
+    if way == "taken as ended":
+        world.advance(hours=25)
+        world.emulator.faults.add("list_executions", http_error(404), times=2)
+    world.apply(assume_finished=way != "taken as ended", **options)
+    world.settle(applies=1, **options)
+    assert_sound(world)

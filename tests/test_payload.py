@@ -306,6 +306,14 @@ def test_parts_are_as_few_as_stay_below_the_limit(
         assert header + len(before) + len(following.split(ends)[0]) + len(ends) >= limit
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_command_that_no_part_can_hold_is_an_error(before: int) -> None:
+    with Bench() as bench:
+        bench.compare(accounts(*map(str, range(before)), "x" * 500))
+        with pytest.raises(SegsyncError, match="more than the 400 bytes"):
+            bench.arrange(part_limit=400)
+
+
 def test_a_part_is_one_private_file_and_its_digest(tmp_path: Path) -> None:
     with Bench() as bench:
         bench.compare(accounts(*(f"é{n}" for n in range(100))))

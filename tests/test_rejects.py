@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from segsync.emulator import Answer, ExecutionScript
+from segsync.emulator import Answer, Cut, ExecutionScript
+from segsync.emulator.commands import Command
 from segsync.render.status import read_status
 from segsync.report import Exit, Report
 from segsync.state import Reject, open_state
+from tests.support.crash import apply_until_killed
 from tests.support.world import START_MS, World, assert_sound
 
 NAMING = ("json_flat", "json_nested", "csv", "input_lines", "identifiers")
@@ -460,3 +462,31 @@ def test_the_state_tells_of_the_parts_of_a_run_what_its_report_tells(world: Worl
     assert [part.total_failure for part in report.run.parts] == [0, 1, 0]
     with closing(open_state(world.state, read_only=True)) as state:
         assert state.last_runs(1)[0].parts == report.run.parts
+
+
+@pytest.mark.parametrize("learnt", ["by the apply", "by a recovery"])
+def test_what_one_of_two_executions_refused_the_other_may_have_taken(
+    world: World, learnt: str
+) -> None:
+    """Taken as a reject, `b` would be forgotten with its row, and stay a member for ever."""
+    world.define("vip", rows=["a", "b", "c"], guard={"max_removed": "100%"})
+    seen: list[str] = []
+
+    def refuse_one_each(command: Command) -> str | None:
+        seen.append(command.identifier.value)
+        execution = (len(seen) - 1) // 3
+        return "not now" if (execution, seen[-1]) in ((0, "b"), (1, "c")) else None
+
+    world.emulator.reject_when(refuse_one_each)
+    world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
+    if learnt == "by the apply":
+        world.emulator.faults.add("upload", Cut("after_apply"))
+        assert figures(world.apply()) == (0, 0, 3, 0)
+    else:
+        assert apply_until_killed(world, "after upload")
+        world.emulator.run_all()
+    world.emulator.accept_all()
+    world.accounts("vip", "a")
+    world.settle(applies=1)
+    world.emulator.refused.clear()
+    assert_sound(world, in_flight=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from segsync.engine.facts import Layout, Target
 from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS
-from segsync.engine.session import Cursor, quoted
+from segsync.engine.session import Cursor, EngineError, quoted
 from segsync.engine.snapshot import digest_sql
 from segsync.model import MINUTE_MS, NEVER, IdentifierKind, LineRange, Part
 
@@ -259,6 +259,11 @@ def _cut_step(
                 line += taken
                 column = column.slice(taken)
                 if room >= 0:
+                    if line == start:
+                        raise EngineError(
+                            f"a single command has more than the {limit:,} bytes of a part",
+                            hint="is a compartment_id, or a data bag, as long as that?",
+                        )
                     yield start, line - 1, size
                     start, size = line, header
     yield start, last, size

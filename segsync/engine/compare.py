@@ -39,7 +39,7 @@ def compare(
     if doubts:
         _load_doubts(cursor, number, asked)
     now_ms = asked.policy.now_ms
-    again = asked.doubted is not None and _removes_again(cursor, number, shape)
+    again = asked.doubted is not None and _removes_again(cursor, number, shape, asked)
     beside = "s.newcomer" if again else "false"
     change = change_sql(shape, asked.policy, beside)
     join = Join(number, shape, change, snapshot, doubts=doubts, beside=beside)
@@ -55,7 +55,7 @@ def compare(
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, now_ms)
     spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
-    if duplicates or spared or asked.rejected is not None:
+    if duplicates or asked.spares_invalid or asked.rejected is not None:
         counts = _count_changes(cursor, number, now_ms)
     if doubts:
         cursor.execute(f"DROP TABLE doubts_{number}")
@@ -114,7 +114,7 @@ def _load_doubts(cursor: Cursor, number: int, asked: Asked) -> None:
         )
 
 
-def _removes_again(cursor: Cursor, number: int, shape: Shape) -> bool:
+def _removes_again(cursor: Cursor, number: int, shape: Shape, asked: Asked) -> bool:
     """Whether a removal of unknown outcome is said again: it may take newcomers along.
 
     One that was rejected may be so once more: whom it has taken along the run's end tells.
@@ -124,6 +124,8 @@ def _removes_again(cursor: Cursor, number: int, shape: Shape) -> bool:
         f"(SELECT keyspace, identifier {pending}) p ANTI JOIN desired_{number} d "
         f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier"
     )
+    if asked.spares_invalid:
+        removed += f" WHERE p.identifier NOT IN ({_spared_sql(number)})"
     return _count(cursor, removed) > 0
 
 
@@ -191,17 +193,20 @@ def _load_rejects(cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReade
         )
 
 
-def _spare_invalid(cursor: Cursor, number: int) -> int:
-    """Leave members as they are whose row is there, though it is invalid; returns their number.
-
-    A row whose own expiry has passed says that its member goes.
-    """
+def _spared_sql(number: int) -> str:
+    """The identifiers of invalid rows, but for those whose own expiry has passed: they go."""
     named = f"unnest(string_split(identifier, {SEPARATOR_SQL}))"
-    spared = (
-        f"changed_{number} WHERE change = {REMOVE} AND NOT retry AND identifier IN "
-        f"(SELECT {named} FROM invalid_{number} WHERE invalid <> {EXPIRED})"
-    )
-    count = _count(cursor, spared)
+    return f"SELECT {named} FROM invalid_{number} WHERE invalid <> {EXPIRED}"
+
+
+def _spare_invalid(cursor: Cursor, number: int) -> int:
+    """Leave members as they are whose row is there, though it is invalid; returns how many of them
+    were confirmed.
+
+    Who is of unknown outcome stays so: what the row wants is not known, but surely no removal.
+    """
+    spared = f"changed_{number} WHERE change = {REMOVE} AND identifier IN ({_spared_sql(number)})"
+    count = _count(cursor, f"{spared} AND confirmed")
     cursor.execute(f"DELETE FROM {spared}")
     return count
 

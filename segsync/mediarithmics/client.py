@@ -249,12 +249,15 @@ class Mediarithmics:
         return found
 
     def _find_lost(self, reference: str) -> DocumentImport | None:
+        """What a creation left whose answer was lost. Nothing was uploaded to it: an import that
+        has executions is that of another copy of the state, and is left to be noticed.
+        """
         try:
-            found = self.find_imports(reference)
+            named = [found for found in self.find_imports(reference) if found.name == reference]
+            empty = [found for found in named if not self.list_executions(found.id)]
         except DestinationError as error:
             raise _unknown(error) from None
-        exact = [earlier for earlier in found if earlier.name == reference]
-        return min(exact, key=lambda earlier: (len(earlier.id), earlier.id), default=None)
+        return min(empty, key=lambda earlier: (len(earlier.id), earlier.id), default=None)
 
     def _accepted(
         self, answer: Answer, purpose: str, document_import: str, body: FileBody

@@ -12,6 +12,7 @@ from segsync.state.late_removals import (
     doubt_newcomers,
     forget_newcomers,
     note_newcomers,
+    segments_in_doubt,
     segments_of_late_removals,
 )
 from segsync.state.records import PartRecord, PartStatus, RunStatus
@@ -85,9 +86,10 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         database.ingest("rejected_lines", closing.rejected)
     with database.transaction():
         removed_late = segments_of_late_removals(database, closing.parts)
+        in_doubt = segments_in_doubt(database)
         store_rejects(database, closing.closed_at_ms)
         given_up = settle(database, closing.parts)
-        note_newcomers(database)
+        note_newcomers(database, in_doubt)
         watch(database, closing.serial, closing.parts)
         forget(database, after=max((part.last for part in closing.parts), default=0))
         doubted = doubt_newcomers(database, removed_late, closing.parts)

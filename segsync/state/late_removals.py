@@ -73,15 +73,32 @@ def doubt_newcomers(
     return doubted
 
 
-def note_newcomers(database: Database) -> None:
-    """Keep whom the run has said where a removal may act later.
+def segments_in_doubt(database: Database) -> tuple[int, ...]:
+    """Where members were of unknown outcome before the run, of whom it says nothing.
+
+    Such a run is that of a plan that was saved before they were.
+    """
+    if not database.rows("SELECT 1 FROM pending LIMIT 1"):
+        return ()
+    rows = database.rows(
+        "SELECT DISTINCT k.segment FROM pending p JOIN keyspaces k ON k.id = p.keyspace "
+        "WHERE (p.keyspace, p.identifier) NOT IN (SELECT keyspace, identifier FROM changes)"
+    )
+    return tuple(int(row[0]) for row in rows)
+
+
+def note_newcomers(database: Database, in_doubt: Iterable[int]) -> None:
+    """Keep whom the run has said where a removal may act later, or be said only then.
 
     What is watched of the run itself is said once more as a whole: see watching.py.
     """
+    segments = " UNION ".join(
+        [_segments(_MAY_ACT_LATER), *(f"SELECT {segment}" for segment in in_doubt)]
+    )
     database.execute(
         "INSERT INTO newcomers SELECT c.keyspace, c.identifier FROM changes c "
         "WHERE c.change IN ('add', 'update') AND c.keyspace IN "
-        f"(SELECT id FROM keyspaces WHERE segment IN ({_segments(_MAY_ACT_LATER)})) "
+        f"(SELECT id FROM keyspaces WHERE segment IN ({segments})) "
         "ON CONFLICT DO NOTHING"
     )
 
