@@ -105,6 +105,10 @@ def test_what_does_not_name_a_command_exactly_names_none(
     assert named(tmp_path, content) == {}
 
 
+def test_the_lines_of_one_file_may_end_in_different_ways(tmp_path: Path) -> None:
+    assert set(named(tmp_path, "alpha,unknown\r\nbeta,unknown\ndelta,unknown\r")) == {1, 4, 8}
+
+
 def test_a_number_is_an_identifier_where_it_can_be_no_line_and_no_code(tmp_path: Path) -> None:
     assert named(tmp_path, "12345,unknown\n").keys() == {2}
     sent = [(1, name) for name in ("9999", "10000", "10001", "10002")]
