@@ -20,7 +20,7 @@ from segsync.emulator.world import Upload
 from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
 from segsync.plan import Plan
 from segsync.report import Exit
-from segsync.state import Identity, create, is_there, open_state
+from segsync.state import Identity, create, database, is_there, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
@@ -246,6 +246,18 @@ def test_what_is_not_what_was_written_is_refused(world: World, what: str) -> Non
     WRONG[what](world.state)
     refusal(world, apply=False)
     refusal(world, apply=True)
+
+
+def test_a_text_for_a_number_is_refused_wherever_it_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that has seen numbers before says something else of it than one that has not."""
+    monkeypatch.setattr(database, "BATCH_ROWS", 1)
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    with_statement("UPDATE members SET expires_at = 'x' WHERE identifier = "
+                   "(SELECT max(identifier) FROM members)")(world.state)  # fmt: skip
+    refusal(world, apply=False, kind=StateDamaged)
 
 
 @pytest.mark.parametrize("apply", [False, True], ids=["plan", "apply"])
