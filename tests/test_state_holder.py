@@ -37,6 +37,24 @@ def test_a_holder_that_has_died_is_not_named_for_one_that_has_not_said_yet_who_i
     died = subprocess.Popen([sys.executable, "-c", ""])
     died.wait()
     with hold(state, "apply"):
+        who = json.loads(holder.read_text())
         assert apply_at_work(state)
-        holder.write_text(json.dumps(json.loads(holder.read_text()) | {"pid": died.pid}))
+        holder.write_text(json.dumps(who | {"pid": died.pid}))
         assert apply_at_work(state) is None
+        holder.write_text(json.dumps(who | {"pid": died.pid, "host": "elsewhere"}))
+        assert apply_at_work(state), "its number says nothing here"
+
+
+def test_a_user_without_a_name_is_told_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    state = tmp_path / "state.db"
+    with (
+        hold(state, "apply"),
+        pytest.raises(Locked, match="by apply of 54321, process"),
+        hold(state, "apply"),
+    ):
+        pass
