@@ -155,6 +155,22 @@ def test_only_lines_of_the_part_are_named(tmp_path: Path) -> None:
     assert named(tmp_path, "alpha\ndelta\n", (2, 10)).keys() == {8}
 
 
+def test_where_all_lines_of_a_part_failed_those_of_an_earlier_part_are_not_named_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "errors"
+    path.write_text("alpha,unknown\n")
+    with Engine(Keyspaces(PLACES)) as engine:
+        changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(SENT, start=1)]
+        engine.load_sent(changes_stream(changes), [VIP, FIVE])
+        assert engine.match_rejects(path, (1, 4), ()) == 1
+        engine.keep_rejects()
+        engine.reject_rest((5, 7))
+        engine.keep_rejects()
+        with engine.rejected() as rejected:
+            assert rejected.read_all().column("line").to_pylist() == [1, 5, 6, 7]
+
+
 def test_a_short_identifier_does_not_blank_out_words(tmp_path: Path) -> None:
     line = '{"user_account_id":"a","segment_technical_name":"vip","error":"A bad day for a"}'
     assert named(tmp_path, line, (1, 1), [(1, "a")]) == {1: "… bad day for …"}

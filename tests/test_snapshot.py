@@ -81,6 +81,14 @@ def test_every_member_comes_once_and_in_order() -> None:
     assert members.opened == [None]
 
 
+def test_where_there_is_room_all_is_read_with_nobody_taking_it() -> None:
+    members = Members()
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, members, Room())) as read:
+        assert members.let_go.wait(PATIENCE_S)
+        assert taken(read) == MEMBERS
+    assert members.opened == [None]
+
+
 @pytest.mark.parametrize("batches", [0.5, 1.5])
 def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member(batches: float) -> None:
     with Members()(None) as reader:

@@ -135,6 +135,17 @@ def test_closing_early_ends_the_reading(session: Session, state: State) -> None:
         assert reader.read_next_batch().num_rows
 
 
+def test_of_those_who_were_said_only_members_are_newcomers(state: State) -> None:
+    name = members()[0][1]
+    with state._writing():
+        for keyspace, identifier in ((1, name), (1, "nobody"), (2, "nobody")):
+            state._database.execute("INSERT INTO newcomers VALUES (?, ?)", (keyspace, identifier))
+    with state.doubted(1) as rows:
+        assert list(rows.read_all().to_pylist()) == [
+            {"keyspace": 1, "identifier": name, "is_pending": 0}
+        ]
+
+
 def test_who_stops_reading_members_leaves_no_statement_open(
     state: State, recwarn: pytest.WarningsRecorder
 ) -> None:

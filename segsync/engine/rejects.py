@@ -73,7 +73,7 @@ def _read(cursor: Cursor, error_file: Path) -> None:
         f"CREATE OR REPLACE TABLE error_lines AS SELECT row_number() OVER () AS number, text "
         f"FROM read_csv({quoted(str(error_file))}, columns = {{'text': 'VARCHAR'}}, "
         "delim = '\\x01', quote = '', escape = '', header = false, auto_detect = false, "
-        f"strict_mode = false, max_line_size = {LONGEST_LINE}) WHERE trim(text) <> ''"
+        f"strict_mode = false, max_line_size = {LONGEST_LINE})"
     )
     inner = "substr(text, position('{' IN text), length(text) - position('{' IN text) "
     inner += "- position('}' IN reverse(text)) + 2)"

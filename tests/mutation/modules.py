@@ -60,7 +60,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_sending", "test_recovery", "test_late_executions", "test_rejects", "test_rekeying",
     ),
     "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
-    "segsync/reconcile.py": ("test_apply", "test_planfile", "test_recovery", "test_state_file"),
+    "segsync/reconcile.py": (
+        "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_late_executions",
+    ),
     "segsync/planning.py": (
         "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
     ),
