@@ -578,6 +578,20 @@ def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(
     assert world.members("reader") == world.expected("reader")
 
 
+def test_a_source_that_cannot_be_opened_is_an_error_of_its_segments(world: World) -> None:
+    twenty(world)
+    shop = world.folder / "shop.db"
+    shop.rename(shop.with_suffix(".away"))
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    for name, segment in zip(world.tables, report.plan.segments, strict=True):
+        assert (segment.name, segment.status) == (name, SegmentStatus.ERROR)
+        assert segment.error
+        assert segment.place
+    assert len(world.members("vip")) == 20
+
+
 def test_of_a_segment_whose_query_fails_the_members_that_have_not_lapsed_are_counted(
     world: World,
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,33 @@ def test_a_clock_that_was_set_back_makes_no_run_younger_than_now() -> None:
 def test_an_upload_that_runs_twice_is_certain_where_it_was_the_only_one(world: World) -> None:
     world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
     assert apply_until_killed(world, "after upload")
+    recovered = world.apply().recovered
+    assert recovered is not None
+    assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]
+
+
+class Miscounting:
+    """A destination whose first execution claims to have seen no command."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        found = self._inner.list_executions(document_import)
+        first = min((execution.id for execution in found), default=None)
+        return [
+            replace(execution, total_success=0) if execution.id == first else execution
+            for execution in found
+        ]
+
+
+def test_of_two_executions_of_a_part_the_one_whose_counts_add_up_decides(world: World) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
+    assert apply_until_killed(world, "after upload")
+    world.wrap = Miscounting
     recovered = world.apply().recovered
     assert recovered is not None
     assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]
