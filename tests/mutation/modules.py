@@ -37,7 +37,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/journal.py": ("test_apply", "test_expiry", "test_recovery", "test_state_file"),
     "segsync/state/reading.py": (
         "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
-        "test_recovery", "test_expiry",
+        "test_recovery", "test_expiry", "test_late_executions",
     ),
     "segsync/state/store.py": (
         "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
@@ -62,6 +62,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
     "segsync/reconcile.py": (
         "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_late_executions",
+        "test_state_migrations",
     ),
     "segsync/planning.py": (
         "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
