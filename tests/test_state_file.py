@@ -160,6 +160,12 @@ def test_a_state_is_never_made_over_another(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["state.db"]
 
 
+def test_a_folder_that_is_made_for_a_state_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "of" / "ours" / "state.db"
+    create(path, IDENTITY)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
 def test_a_state_that_cannot_be_made_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError) as caught:

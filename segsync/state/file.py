@@ -18,6 +18,7 @@ PAGE_SIZE = 16_384
 """Bytes. A commit touches pages all over the members' tree: fewer and larger ones cost less."""
 LOOKS = 3
 PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
 DRAFT = ".new-"
 HEADER = b"SQLite format 3\x00"
 HEADER_LENGTH = 100
@@ -101,11 +102,12 @@ def _read_header(path: Path) -> bytes:
 def create(path: Path, identity: Identity) -> None:
     """Make a new state that appears whole or not at all. Raises StateError if one is there.
 
-    The caller holds the lock, which made the folder: nobody else makes one at the same time.
+    The caller holds the lock: nobody else makes one at the same time.
     """
     if os.path.lexists(path):
         raise StateError(f"the state {path} is there already", hint="move it away first")
     try:
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}{DRAFT}{secrets.token_hex(4)}")
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
         try:
