@@ -160,10 +160,8 @@ def _load_desired(around: Circumstances, selected: Selected, source: Source) -> 
             rows = around.engine.load_desired(
                 selected.number, segment, columns, result.batches(), around.now_ms
             )
-        except EngineError:
+        finally:
             result.raise_for_failure()
-            raise
-        result.raise_for_failure()
     around.progress.read(segment.name, rows.queried)
     return rows
 

@@ -26,7 +26,7 @@ class SegmentOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """One run that was ended: by this apply, or for one that was killed (`recovered`)."""
+    """One run that was ended: by this apply, or for one that was killed."""
 
     reference: str
     import_id: str | None
@@ -35,7 +35,6 @@ class RunReport:
     segments: tuple[SegmentOutcome, ...]
     problems: tuple[str, ...]
     seconds: float
-    recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,6 @@ def close(
         segments=(),
         problems=(*sending.problems, *judging.problems),
         seconds=0.0,
-        recovered=planned is None,
     )
 
 

@@ -54,7 +54,6 @@ class Sending:
     """An execution that did not end while it was waited for."""
     _repeated: bool = False
     """Whether an upload was sent again that may have arrived: its execution may still show."""
-    _hidden: dict[str, str] = field(default_factory=dict)
 
     def send(self, files: Iterable[PayloadFile], judge: Judge) -> tuple[PartRecord, ...]:
         """Upload every part in turn; after one that failed the others are not sent.
@@ -86,9 +85,7 @@ class Sending:
 
     def _said(self, error: DestinationError) -> str:
         """What happened, without the members that the platform's own words may name."""
-        if error.said and error.said not in self._hidden:
-            self._hidden[error.said] = self.state.hide_members(error.said)
-        return error.told(lambda said: self._hidden[said])
+        return error.told(self.state.hide_members)
 
     def _send_part(
         self, import_id: str, file: PayloadFile, part: PartRecord, judge: Judge

@@ -539,13 +539,70 @@ def test_too_many_members_are_blocked(world: World) -> None:
     assert_sound(world)
 
 
-def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(world: World) -> None:
+def test_no_examples_are_shown_where_none_are_asked_for(world: World) -> None:
+    world.define("vip", rows=["a"])
+    assert world.plan().segments[0].samples
+    assert world.plan(samples=0).segments[0].samples == ()
+
+
+def test_digests_of_another_version_of_the_engine_are_made_anew_by_an_apply(world: World) -> None:
+    world.define("vip", rows=["a", "b"])
+    places = [("a", "1"), ("b", "2")]
+    world.define("places", "user_account_id", "compartment_id", rows=places)
+    world.apply()
+    with closing(open_state(world.state, read_only=False)) as state:
+        state.replace_digests({segment.number: 7 for segment in state.segments()}, 1)
+    assert not world.plan().changes_something
+    world.accounts("vip", "a", "b", "c")
+    assert world.apply().exit is Exit.DONE
+    assert_sound(world)
+
+
+HALF_WAY = (
+    "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200000) "
+    "SELECT 'u' || CASE n WHEN 150000 THEN abs(-9223372036854775807 - 1) ELSE n END "
+    "AS user_account_id FROM numbers"
+)
+"""There is no such number as is asked for in the middle of it."""
+
+
+@pytest.mark.parametrize("query", ["SELECT user_account_id FROM nowhere", HALF_WAY])
+def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(
+    world: World, query: str
+) -> None:
     twenty(world)
-    world.tables["vip"].keys["query"] = "SELECT user_account_id FROM nowhere"
+    world.tables["vip"].keys["query"] = query
     report = world.apply()
     assert report.exit is Exit.ERROR
     assert len(world.members("vip")) == 20
     assert world.members("reader") == world.expected("reader")
+
+
+def test_a_source_that_cannot_be_opened_is_an_error_of_its_segments(world: World) -> None:
+    twenty(world)
+    shop = world.folder / "shop.db"
+    shop.rename(shop.with_suffix(".away"))
+    report = world.apply()
+    assert report.exit is Exit.ERROR
+    assert report.plan is not None
+    for name, segment in zip(world.tables, report.plan.segments, strict=True):
+        assert (segment.name, segment.status) == (name, SegmentStatus.ERROR)
+        assert segment.error
+        assert segment.place
+    assert len(world.members("vip")) == 20
+
+
+def test_of_a_segment_whose_query_fails_the_members_that_have_not_lapsed_are_counted(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a", "b"], expiration="30d")
+    world.define("fans", rows=["c"], expiration="never")
+    world.apply()
+    for table in world.tables.values():
+        table.keys["query"] = "SELECT user_account_id FROM nowhere"
+    assert [segment.counts.snapshot for segment in world.plan().segments] == [2, 1]
+    world.advance(days=30)
+    assert [segment.counts.snapshot for segment in world.plan().segments] == [0, 1]
 
 
 def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None:
@@ -778,7 +835,9 @@ def test_a_look_up_that_is_refused_is_an_error_of_its_segment(
     world.emulator.faults.add("segment_lookup", http_error(status), call=1, times=times)
     report = world.apply()
     assert report.plan is not None
-    assert [segment.error is None for segment in report.plan.segments] == [False, True]
+    vip, other = report.plan.segments
+    assert f"HTTP {status}" in str(vip.error)
+    assert other.error is None
     assert report.exit is Exit.ERROR
     assert world.emulator.members("other")
     world.settle(applies=1)

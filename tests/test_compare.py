@@ -186,6 +186,16 @@ def test_a_member_that_stays_the_same_is_left_alone() -> None:
     assert compared.difference.deferred == Deferred()
 
 
+@pytest.mark.parametrize("doubled", [False, True])
+def test_duplicates_are_looked_for_only_where_there_may_be_some(doubled: bool) -> None:
+    with Bench() as bench:
+        names = ["a", "b", "n", *(["b"] if doubled else [])]
+        bench.compare(accounts(*names), snapshot={"a": (1, 0), "b": (PLAIN, 0), "c": (PLAIN, 0)})
+        with bench.engine._session.cursor() as cursor:
+            tables = {row[0] for row in cursor.rows("SELECT table_name FROM duckdb_tables()")}
+    assert any(name.startswith("repeated") for name in tables) is doubled
+
+
 def test_a_member_that_lapsed_is_added_again() -> None:
     monthly = segment(expiration_minutes=MONTH)
     for expires, word in ((NOW_MS, "add"), (NOW_MS - 1, "add"), (NOW_MS + 1, "renew")):

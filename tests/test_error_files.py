@@ -105,6 +105,10 @@ def test_what_does_not_name_a_command_exactly_names_none(
     assert named(tmp_path, content) == {}
 
 
+def test_the_lines_of_one_file_may_end_in_different_ways(tmp_path: Path) -> None:
+    assert set(named(tmp_path, "alpha,unknown\r\nbeta,unknown\ndelta,unknown\r")) == {1, 4, 8}
+
+
 def test_a_number_is_an_identifier_where_it_can_be_no_line_and_no_code(tmp_path: Path) -> None:
     assert named(tmp_path, "12345,unknown\n").keys() == {2}
     sent = [(1, name) for name in ("9999", "10000", "10001", "10002")]
@@ -149,6 +153,22 @@ def test_the_id_of_a_segment_or_a_compartment_names_nobody(tmp_path: Path) -> No
 
 def test_only_lines_of_the_part_are_named(tmp_path: Path) -> None:
     assert named(tmp_path, "alpha\ndelta\n", (2, 10)).keys() == {8}
+
+
+def test_where_all_lines_of_a_part_failed_those_of_an_earlier_part_are_not_named_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "errors"
+    path.write_text("alpha,unknown\n")
+    with Engine(Keyspaces(PLACES)) as engine:
+        changes = [(n, keyspace, name, "add") for n, (keyspace, name) in enumerate(SENT, start=1)]
+        engine.load_sent(changes_stream(changes), [VIP, FIVE])
+        assert engine.match_rejects(path, (1, 4), ()) == 1
+        engine.keep_rejects()
+        engine.reject_rest((5, 7))
+        engine.keep_rejects()
+        with engine.rejected() as rejected:
+            assert rejected.read_all().column("line").to_pylist() == [1, 5, 6, 7]
 
 
 def test_a_short_identifier_does_not_blank_out_words(tmp_path: Path) -> None:

@@ -109,6 +109,19 @@ def test_an_execution_that_shows_up_while_it_runs_is_waited_for(world: World) ->
     assert_sound(world, in_flight=2)
 
 
+def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None:
+    give_up_an_upload(world, starts_after_polls=40)
+    late = world.emulator.executions[1]
+    seen: list[str] = []
+    world.emulator.on_upload(lambda _: seen.append(late.status))
+    world.accounts("vip", "u1")
+    world.save(tmp_path / "plan", allowed=("vip",))
+    world.apply_saved(tmp_path / "plan")
+    assert seen == ["SUCCEEDED"]
+    world.settle(applies=1, allowed=("vip",))
+    assert_sound(world, in_flight=2)
+
+
 @pytest.mark.parametrize("way", ["a day later", "assume finished"])
 def test_the_watch_ends_when_nothing_can_come_any_more(world: World, way: str) -> None:
     give_up_an_upload(world)

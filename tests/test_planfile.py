@@ -50,7 +50,7 @@ def refusal(world: World, path: Path) -> PlanFileError:
     uploads, before = len(world.uploads), world.state.read_bytes()
     with pytest.raises(PlanFileError) as caught:
         world.apply_saved(path)
-    assert str(path) in caught.value.message
+    assert caught.value.message.startswith((f"the plan {path} ", f"there is no plan file {path}"))
     assert len(world.uploads) == uploads
     assert world.state.read_bytes() == before
     return caught.value
@@ -356,6 +356,14 @@ def test_a_missing_plan_is_told(world: World, saved: Path, tmp_path: Path) -> No
     saved.unlink()
     saved.mkdir()
     refusal(world, saved)
+
+
+def test_a_plan_whose_state_is_gone_is_refused(world: World, saved: Path) -> None:
+    world.state.rename(world.state.with_suffix(".gone"))
+    with pytest.raises(PlanFileError, match=r"at serial 1, and .* is not there") as caught:
+        world.apply_saved(saved)
+    assert caught.value.hint
+    assert not world.state.exists()
 
 
 def test_a_damaged_plan_is_refused(world: World, saved: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_report_tells_problems_and_what_was_given_up() -> None:
 
 
 def test_the_json_of_a_report_has_the_recovered_run_too() -> None:
-    report = Report(None, None, run(Outcome(1, 0, 1, 0), recovered=True))
+    report = Report(None, None, run(Outcome(1, 0, 1, 0)))
     document = json.loads(json.dumps(report_json(report, Exit.UNKNOWN)))
     assert document["exit_status"] == 5
     assert document["plan"] is document["run"] is None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from segsync.destination import Destination, Execution
 from segsync.emulator import Cut, ExecutionScript
 from segsync.errors import NotSent, OutcomeUnknown, Refused
 from segsync.exits import Exit
-from segsync.sending import StillRunning, age_minutes, hold_later_steps
+from segsync.sending import StillRunning, Timing, age_minutes, hold_later_steps
 from segsync.state import PartRecord, PartStatus, Run, RunStatus
 from tests.support.crash import apply_until_killed
 from tests.support.world import Said, World, assert_sound
@@ -218,6 +220,50 @@ def test_an_execution_that_does_not_end_is_waited_for_as_long_as_the_spec_says(
     assert 3600 <= lists[-1] - lists[0] < 3610
 
 
+def cut_off(world: World) -> None:
+    world.wrap = with_failure(world.wrap, upload=failing(OutcomeUnknown("cut off"), 1))
+
+
+def out_of_reach(world: World) -> None:
+    world.wrap = with_failure(world.wrap, listing=failing(NotSent("no connection")))
+
+
+def never_listed(world: World) -> None:
+    world.emulator.behave(lists_until_seen=10**6)
+
+
+def without_counts(world: World) -> None:
+    unreadable = {"total_success": "many", "total_failure": "many"}
+    world.emulator.faults.add("upload", ExecutionScript(patch={"result": unreadable}))
+
+
+def never_ending(world: World) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=10**6))
+
+
+@pytest.mark.parametrize(
+    ("happens", "seconds"),
+    [
+        (cut_off, 30),
+        (out_of_reach, 900),
+        (never_listed, 30),
+        (without_counts, 30),
+        (never_ending, 3600),
+    ],
+)
+def test_nobody_waits_once_more_when_the_time_is_up_to_the_second(
+    world: World, happens: Callable[[World], None], seconds: int
+) -> None:
+    world.timing = Timing(first_poll=10)
+    world.destination["execution_max_age"] = "1h"
+    made = timed(world)
+    happens(world)
+    with suppress(StillRunning):
+        world.apply()
+    lists = made[0].lists[1]
+    assert lists[-1] - lists[0] == seconds
+
+
 def test_the_user_is_shown_each_part_and_the_first_execution_that_runs(world: World) -> None:
     world.said = shown = Waiting()
     options = several_parts(world)
@@ -320,6 +366,33 @@ def test_a_clock_that_was_set_back_makes_no_run_younger_than_now() -> None:
 def test_an_upload_that_runs_twice_is_certain_where_it_was_the_only_one(world: World) -> None:
     world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
     assert apply_until_killed(world, "after upload")
+    recovered = world.apply().recovered
+    assert recovered is not None
+    assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]
+
+
+class Miscounting:
+    """A destination whose first execution claims to have seen no command."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        found = self._inner.list_executions(document_import)
+        first = min((execution.id for execution in found), default=None)
+        return [
+            replace(execution, total_success=0) if execution.id == first else execution
+            for execution in found
+        ]
+
+
+def test_of_two_executions_of_a_part_the_one_whose_counts_add_up_decides(world: World) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(duplicates=1))
+    assert apply_until_killed(world, "after upload")
+    world.wrap = Miscounting
     recovered = world.apply().recovered
     assert recovered is not None
     assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]

@@ -11,7 +11,7 @@ import pytest
 
 from segsync.engine import Engine, Keyspaces
 from segsync.engine.session import EngineError
-from segsync.engine.snapshot import Key, Room, Snapshot
+from segsync.engine.snapshot import LOOKED_AT_TOGETHER, Key, Room, Snapshot
 
 BATCH = 100
 MEMBERS = [f"m{number:05}" for number in range(1_000)]
@@ -42,7 +42,29 @@ class Members:
             self.let_go.set()
 
 
-def snapshot_of(engine: Engine, members: Members, room: Room) -> Snapshot:
+class Made:
+    """A hundred batches of a thousand members, each made when it is asked for, and what is held."""
+
+    SCHEMA = pa.schema(
+        [("identifier", pa.string()), ("fingerprint", pa.int64()), ("expires_at", pa.int64())]
+    )
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+
+    @contextmanager
+    def __call__(self, behind: Key | None) -> Iterator[pa.RecordBatchReader]:
+        first = int(behind[1][1:4]) + 1 if behind else 0
+        yield pa.RecordBatchReader.from_batches(self.SCHEMA, self._batches(first))
+
+    def _batches(self, first: int) -> Iterator[pa.RecordBatch]:
+        for number in range(first, 100):
+            names = [f"m{number:03}{n:03}" for n in range(1_000)]
+            yield pa.record_batch([names, [7] * 1_000, [0] * 1_000], schema=self.SCHEMA)
+            self.held.append(pa.total_allocated_bytes())
+
+
+def snapshot_of(engine: Engine, members: Members | Made, room: Room) -> Snapshot:
     return Snapshot(engine._session.cursor, members, 3, 1, room)
 
 
@@ -56,6 +78,14 @@ def test_every_member_comes_once_and_in_order() -> None:
     with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, members, Room())) as read:
         assert taken(read) == MEMBERS
         assert (read.facts.members, read.facts.live) == (len(MEMBERS), len(MEMBERS))
+    assert members.opened == [None]
+
+
+def test_where_there_is_room_all_is_read_with_nobody_taking_it() -> None:
+    members = Members()
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, members, Room())) as read:
+        assert members.let_go.wait(PATIENCE_S)
+        assert taken(read) == MEMBERS
     assert members.opened == [None]
 
 
@@ -73,6 +103,14 @@ def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member(batche
             assert read.facts == expected
     assert members.opened[0] is None
     assert members.opened[1] == (3, MEMBERS[BATCH - 1])
+
+
+def test_no_more_is_held_than_the_room_and_what_is_looked_at_together() -> None:
+    made, before = Made(), pa.total_allocated_bytes()
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, made, Room(1))) as read:
+        assert read.drain().members == 100_000
+    one = made.held[0] - before
+    assert max(made.held) - before < 2 * LOOKED_AT_TOGETHER * one
 
 
 def test_a_second_stream_reads_all_again() -> None:

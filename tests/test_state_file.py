@@ -7,6 +7,8 @@ import random
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -20,7 +22,7 @@ from segsync.emulator.world import Upload
 from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
 from segsync.plan import Plan
 from segsync.report import Exit
-from segsync.state import Identity, create, is_there, open_state
+from segsync.state import Identity, create, database, is_there, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
@@ -82,6 +84,8 @@ def refusal(world: World, *, apply: bool, kind: type[SegsyncError] = StateError)
     with pytest.raises(kind) as caught:
         look(world, apply=apply)
     assert caught.value.hint
+    if isinstance(caught.value, StateDamaged):
+        assert str(caught.value).startswith(f"the state {world.state} is damaged: ")
     assert contents(world.state.parent) == before
     return caught.value
 
@@ -154,6 +158,12 @@ def test_a_state_is_never_made_over_another(tmp_path: Path) -> None:
         create(path, IDENTITY)
     assert path.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["state.db"]
+
+
+def test_a_folder_that_is_made_for_a_state_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "of" / "ours" / "state.db"
+    create(path, IDENTITY)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_a_state_that_cannot_be_made_is_told_with_its_place(tmp_path: Path) -> None:
@@ -248,6 +258,18 @@ def test_what_is_not_what_was_written_is_refused(world: World, what: str) -> Non
     refusal(world, apply=True)
 
 
+def test_a_text_for_a_number_is_refused_wherever_it_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that has seen numbers before says something else of it than one that has not."""
+    monkeypatch.setattr(database, "BATCH_ROWS", 1)
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    with_statement("UPDATE members SET expires_at = 'x' WHERE identifier = "
+                   "(SELECT max(identifier) FROM members)")(world.state)  # fmt: skip
+    refusal(world, apply=False, kind=StateDamaged)
+
+
 @pytest.mark.parametrize("apply", [False, True], ids=["plan", "apply"])
 def test_a_state_of_another_datamart_or_api_is_refused(
     world: World, tmp_path: Path, apply: bool
@@ -261,6 +283,39 @@ def test_a_state_of_another_datamart_or_api_is_refused(
         refusal(other, apply=apply, kind=StateForeign)
     world.destination["datamart_id"] = "1510"
     refusal(world, apply=apply, kind=StateForeign)
+
+
+BUSY = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1], isolation_level=None).execute("BEGIN EXCLUSIVE")
+print("busy", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_state_that_another_program_keeps_busy_is_told_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
+    world.define("vip", rows=["a"])
+    world.apply()
+    command = [sys.executable, "-c", BUSY, world.state]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline()
+        error = refusal(world, apply=False)
+        other.communicate()
+    assert "is kept busy by another process" in str(error)
+
+
+def test_a_state_that_finds_no_room_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    with closing(database.Database(path, read_only=False)) as opened:
+        opened.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StateError, match="could not be written") as caught:
+            opened.execute("CREATE TABLE more AS SELECT zeroblob(1000000)")
+    assert caught.value.hint
 
 
 def test_a_state_of_another_datamart_in_which_nothing_ever_ran_is_in_nobodys_way(
@@ -460,6 +515,24 @@ def has_middle(content: bytearray, page: int) -> bool:
     return content.find(b"many04500", page, page + PAGE_SIZE) > 0
 
 
+def damage_a_page_of_members(world: World) -> None:
+    content = bytearray(world.state.read_bytes())
+    pages = range(0, len(content), PAGE_SIZE)
+    page = next(at for at in pages if content[at] == LEAF_OF_MEMBERS and has_middle(content, at))
+    content[page] ^= 0xFF
+    world.state.write_bytes(content)
+
+
+def test_damage_stops_an_apply_that_reads_no_segment_at_all(world: World) -> None:
+    world.define("few", rows=["a", "b"])
+    world.define("many", rows=[f"many{n:05}" for n in range(9_000)])
+    world.apply()
+    world.tables["few"].keys["query"] = "SELECT nothing FROM nowhere"
+    damage_a_page_of_members(world)
+    with pytest.raises(StateDamaged):
+        world.apply(targets=("few",))
+
+
 @pytest.mark.parametrize("left_out", ["by target", "by a failing query", "orphaned"])
 def test_damage_in_a_segment_that_is_not_read_stops_an_apply(world: World, left_out: str) -> None:
     """Pages beside it would be written to, and what is read of the others does not show it."""
@@ -470,11 +543,7 @@ def test_damage_in_a_segment_that_is_not_read_stops_an_apply(world: World, left_
         world.tables["many"].keys["query"] = "SELECT nothing FROM nowhere"
     if left_out == "orphaned":
         world.drop("many")
-    content = bytearray(world.state.read_bytes())
-    pages = range(0, len(content), PAGE_SIZE)
-    page = next(at for at in pages if content[at] == LEAF_OF_MEMBERS and has_middle(content, at))
-    content[page] ^= 0xFF
-    world.state.write_bytes(content)
+    damage_a_page_of_members(world)
     targets = ("few",) if left_out == "by target" else ()
     world.accounts("few", "a", "c")
     uploads = len(world.uploads)

@@ -109,6 +109,19 @@ def test_a_new_step_is_done_at_the_next_opening_for_writing(
         assert "novelty" in str(tables(path))
 
 
+def test_a_plan_migrates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with World(tmp_path) as world:
+        world.define("vip", rows=["a"])
+        world.apply()
+        before = world.state.read_bytes()
+        longer = [*schema.MIGRATIONS, ("CREATE TABLE more (one INTEGER)",)]
+        monkeypatch.setattr(file, "MIGRATIONS", longer)
+        monkeypatch.setattr(file, "SCHEMA_VERSION", len(longer))
+        with pytest.raises(StateError, match="older segsync"):
+            world.plan()
+        assert world.state.read_bytes() == before
+
+
 def test_versions_only_grow() -> None:
     assert all(earlier for earlier, _ in pairwise([*schema.MIGRATIONS, ()]))
 

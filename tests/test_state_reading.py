@@ -13,7 +13,15 @@ import pytest
 
 from segsync.engine.session import Session
 from segsync.engine.snapshot import PATIENCE_S, Room, Snapshot
-from segsync.state import Identity, State, StateMoved, create, open_state
+from segsync.state import (
+    Identity,
+    PartStatus,
+    RunStatus,
+    State,
+    StateMoved,
+    create,
+    open_state,
+)
 
 IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
 COUNT = 150_000
@@ -125,3 +133,32 @@ def test_closing_early_ends_the_reading(session: Session, state: State) -> None:
         open_snapshot(session, state, room).close()
     with closing(open_snapshot(session, state, 1)) as snapshot, snapshot.stream() as reader:
         assert reader.read_next_batch().num_rows
+
+
+def test_of_those_who_were_said_only_members_are_newcomers(state: State) -> None:
+    name = members()[0][1]
+    with state._writing():
+        for keyspace, identifier in ((1, name), (1, "nobody"), (2, "nobody")):
+            state._database.execute("INSERT INTO newcomers VALUES (?, ?)", (keyspace, identifier))
+    with state.doubted(1) as rows:
+        assert list(rows.read_all().to_pylist()) == [
+            {"keyspace": 1, "identifier": name, "is_pending": 0}
+        ]
+
+
+def test_who_stops_reading_members_leaves_no_statement_open(
+    state: State, recwarn: pytest.WarningsRecorder
+) -> None:
+    with state.members(1) as rows:
+        rows.read_next_batch()
+    assert not [warning for warning in recwarn if "not explicitly close" in str(warning.message)]
+
+
+def test_the_words_that_files_have_stay_what_they_are() -> None:
+    """A state that was written by an older segsync is read by a newer one."""
+    assert [status.value for status in RunStatus] == [
+        "open", "done", "partly rejected", "unknown", "unsent",
+    ]  # fmt: skip
+    assert [status.value for status in PartStatus] == [
+        "waiting", "sending", "sent", "confirmed", "unattributed", "unknown", "unsent",
+    ]  # fmt: skip

@@ -272,7 +272,7 @@ def _count_changes(cursor: Cursor, number: int, now_ms: int) -> _Counts:
             count(*) FILTER (WHERE change = {REMOVE} AND (NOT confirmed
                 OR old_expires = 0 OR old_expires > {now_ms})),
             count(*) FILTER (WHERE NOT matched),
-            count(*) FILTER (WHERE matched AND fingerprint IS NULL)
+            count(*) FILTER (WHERE fingerprint IS NULL)
         FROM changed_{number}"""
     )
     return _Counts(*map(int, counts))

@@ -73,7 +73,7 @@ def _read(cursor: Cursor, error_file: Path) -> None:
         f"CREATE OR REPLACE TABLE error_lines AS SELECT row_number() OVER () AS number, text "
         f"FROM read_csv({quoted(str(error_file))}, columns = {{'text': 'VARCHAR'}}, "
         "delim = '\\x01', quote = '', escape = '', header = false, auto_detect = false, "
-        f"strict_mode = false, max_line_size = {LONGEST_LINE}) WHERE trim(text) <> ''"
+        f"strict_mode = false, max_line_size = {LONGEST_LINE})"
     )
     inner = "substr(text, position('{' IN text), length(text) - position('{' IN text) "
     inner += "- position('}' IN reverse(text)) + 2)"
@@ -82,14 +82,12 @@ def _read(cursor: Cursor, error_file: Path) -> None:
         f"SELECT number, text, CASE WHEN json_valid(text) THEN text WHEN json_valid({inner}) "
         f"THEN {inner} WHEN json_valid(replace({inner}, '\"\"', '\"')) "
         f"THEN replace({inner}, '\"\"', '\"') END AS object FROM error_lines), "
-        "objects AS (SELECT number, object FROM whole WHERE object IS NOT NULL "
-        "AND json_type(object) = 'OBJECT'), "
-        "inside AS (SELECT number, unnest(json_extract(object, '$.*')) AS value FROM objects), "
-        "found AS (SELECT number, object FROM objects UNION ALL SELECT number, "
+        "inside AS (SELECT number, unnest(json_extract(object, '$.*')) AS value FROM whole), "
+        "found AS (SELECT number, object FROM whole UNION ALL SELECT number, "
         "CASE WHEN json_type(value) = 'OBJECT' THEN value::VARCHAR "
         "WHEN json_type(value) = 'VARCHAR' AND json_valid(value ->> '$') THEN value ->> '$' END "
         "FROM inside) SELECT f.number, f.object, w.object AS outer_object, w.text FROM found f "
-        "JOIN whole w USING (number) WHERE f.object IS NOT NULL AND json_type(f.object) = 'OBJECT'"
+        "JOIN whole w USING (number) WHERE json_type(f.object) = 'OBJECT'"
     )
 
 

@@ -173,7 +173,7 @@ class StateReader:
     def rejecting_runs(self) -> dict[int, frozenset[int]]:
         """By segment number, the runs in which its present rejects were last refused."""
         rows = self._database.rows(
-            "SELECT DISTINCT k.segment, u.serial FROM (SELECT DISTINCT keyspace, last_at "
+            "SELECT k.segment, u.serial FROM (SELECT DISTINCT keyspace, last_at "
             "FROM rejects) r JOIN keyspaces k ON k.id = r.keyspace "
             "JOIN runs u ON u.closed_at = r.last_at"
         )
@@ -311,7 +311,7 @@ class StateReader:
     def watched_segments(self) -> frozenset[int]:
         """Numbers of the segments of which an upload that was given up may still be executed."""
         rows = self._database.rows(
-            "SELECT DISTINCT segment FROM keyspaces WHERE id IN (SELECT keyspace FROM watched)"
+            "SELECT segment FROM keyspaces WHERE id IN (SELECT keyspace FROM watched)"
         )
         return frozenset(int(row[0]) for row in rows)
 

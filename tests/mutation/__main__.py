@@ -6,7 +6,7 @@ The exit status is 0 if no mutant survived but those in accepted.toml.
 from __future__ import annotations
 
 import argparse
-import random
+import hashlib
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--module", action="append", choices=TESTS, metavar="FILE")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many of each module, by chance")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many of all, by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default %(default)s)")
     parser.add_argument("--only", action="append", metavar="MODULE:NUMBER", help="this mutant")
     parser.add_argument(
@@ -62,14 +62,21 @@ def chosen(options: argparse.Namespace) -> dict[str, list[Mutant]]:
     if options.only:
         options.module = list(dict.fromkeys(name.rpartition(":")[0] for name in options.only))
     found = {module: mutants_of(module) for module in options.module or TESTS}
-    for module, mutants in found.items():
-        if options.only:
-            found[module] = [mutant for mutant in mutants if mutant.name in options.only]
-        elif options.sample is not None and options.sample < len(mutants):
-            random_ = random.Random(f"{options.seed} {module}")
-            sample = random_.sample(mutants, options.sample)
-            found[module] = sorted(sample, key=lambda mutant: mutant.number)
-    return found
+    if options.only:
+        names = set(options.only)
+    else:
+        every = [mutant for mutants in found.values() for mutant in mutants]
+        order = sorted(every, key=lambda mutant: _lot(options.seed, mutant))
+        names = {mutant.name for mutant in order[: options.sample]}
+    return {
+        module: [mutant for mutant in mutants if mutant.name in names]
+        for module, mutants in found.items()
+    }
+
+
+def _lot(seed: int, mutant: Mutant) -> bytes:
+    """What draws the sample: the lots of all other lines stay the same where a line is changed."""
+    return hashlib.sha256(repr((seed, *key(mutant))).encode()).digest()
 
 
 @dataclass

@@ -36,7 +36,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/late_removals.py": ("test_late_removals", "test_rekeying", "test_rejects"),
     "segsync/state/journal.py": ("test_apply", "test_expiry", "test_recovery", "test_state_file"),
     "segsync/state/reading.py": (
-        "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+        "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
+        "test_recovery", "test_expiry", "test_late_executions",
     ),
     "segsync/state/store.py": (
         "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
@@ -48,8 +49,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_state_watching", "test_late_executions", "test_recovery", "test_rekeying",
     ),
     "segsync/state/opening.py": ("test_state_file", "test_state_reading", "test_apply"),
-    "segsync/state/lock.py": ("test_state_lock",),
-    "segsync/state/records.py": ("test_state_reading", "test_apply", "test_state_file"),
+    "segsync/state/lock.py": ("test_state_holder", "test_state_lock"),
+    "segsync/state/records.py": (
+        "test_state_reading", "test_status", "test_apply", "test_state_file",
+    ),
     "segsync/state/hiding.py": ("test_rejects", "test_apply", "test_recovery"),
     "segsync/sending.py": _SENDING,
     "segsync/judging.py": ("test_rejects", *_SENDING),
@@ -58,7 +61,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
     "segsync/reconcile.py": (
-        "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_old_copies",
+        "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_late_executions",
+        "test_state_migrations", "test_old_copies",
     ),
     "segsync/planning.py": (
         "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
