@@ -31,6 +31,8 @@ from segsync.state import (
     open_state,
 )
 
+LONG_THOUGHT_S = 60.0
+"""Whoever thinks about a plan for longer may have used another copy of the state meanwhile."""
 READ_ATTEMPTS = 5
 """How often a plan starts anew because another apply finished while it read the state."""
 
@@ -169,10 +171,13 @@ def carry_out(
     """Confirm a plan, and do it."""
     plan = planned.plan
     check_not_stale(state, applying.destination)
+    asked = applying.clock.monotonic()
     agreed = applying.confirm(plan)
     if agreed:
         _note_names(planned.spec, state)
     sends = agreed and plan.changes_something
+    if sends and applying.clock.monotonic() - asked > LONG_THOUGHT_S:
+        check_not_stale(state, applying.destination)
     run = carry_through(planned, state, applying) if sends else None
     orphaned = {segment.number for segment in plan.with_status(SegmentStatus.ORPHANED)}
     if recovered and recovered.outcome.unknown:

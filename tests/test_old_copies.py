@@ -12,6 +12,7 @@ import pytest
 from segsync.destination import Destination, DocumentImport
 from segsync.emulator import Cut, http_error
 from segsync.errors import StateStale
+from segsync.plan import Plan
 from tests.simulation.place import LeanWorld
 from tests.simulation.speed import in_one_thread
 from tests.support.crash import Backing
@@ -73,6 +74,25 @@ def test_of_two_machines_with_one_state_only_the_first_may_apply(
     world.accounts("vip", "d")
     with pytest.raises(StateStale):
         world.apply(allowed=("vip",))
+
+
+def test_a_copy_that_was_used_while_somebody_thought_about_the_plan_is_noticed(
+    world: World,
+) -> None:
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.accounts("vip", "a", "b", "c")
+
+    def confirm(_: Plan) -> bool:
+        world.clock.sleep(61)
+        world.emulator.add_import(f"segsync-{world.lineage}-{2:08d}")
+        return True
+
+    uploads = len(world.uploads)
+    with pytest.raises(StateStale, match="has seen run 2"):
+        world.apply(confirm=confirm)
+    assert len(world.uploads) == uploads
+    assert world.plan().open_run is None
 
 
 class Unaware:
