@@ -57,7 +57,7 @@ def compare_segment(around: Circumstances, selected: Selected, source: Source) -
         try:
             rows = _load_desired(around, selected, source)
         except SourceError as error:
-            return _failed(selected, str(error), error.hint)
+            return failed(selected, error)
         policy = _policy(
             around,
             segment.expiration_minutes,
@@ -287,14 +287,15 @@ def _listed(reasons: Mapping[str, int]) -> str:
     return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
 
 
-def _failed(selected: Selected, error: str, hint: str | None) -> SegmentPlan:
+def failed(selected: Selected, error: SourceError) -> SegmentPlan:
+    """The plan of a segment that could not be read from its source."""
     return SegmentPlan(
         name=selected.segment.name,
         address=selected.segment.address,
         number=selected.number,
         status=SegmentStatus.ERROR,
-        error=error,
-        hint=hint,
+        error=str(error),
+        hint=error.hint,
         place=selected.segment.place,
     )
 

@@ -14,15 +14,15 @@ from segsync.comparison import (
     ambiguous,
     compare_removed,
     compare_segment,
+    failed,
     orphan,
 )
 from segsync.engine import PART_LIMIT, Engine, Keyspaces, Layout, Target
-from segsync.errors import SourceError
 from segsync.model import NEVER, Spec
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
 from segsync.progress import Progress
 from segsync.readers import Readers
-from segsync.selection import Selected, Selection, check_allowed, select
+from segsync.selection import Selection, check_allowed, select
 from segsync.state import State, StateSegment
 
 NOT_READ = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
@@ -117,7 +117,7 @@ class Planner:
         with Readers(self.spec, selection.segments, self.options.parallelism) as readers:
             around = self._circumstances()
             try:
-                plans = readers.each(partial(compare_segment, around), _source_failed)
+                plans = readers.each(partial(compare_segment, around), failed)
             except BaseException:
                 readers.cancel()
                 self.engine.interrupt()
@@ -198,16 +198,4 @@ def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:
         Target(item.number, item.address, minutes.get(item.address, NEVER))
         for item in plan.segments
         if item.sends and not item.keep and (item.counts.commands or item.counts.dropped)
-    )
-
-
-def _source_failed(item: Selected, failure: SourceError) -> SegmentPlan:
-    return SegmentPlan(
-        name=item.segment.name,
-        address=item.segment.address,
-        number=item.number,
-        status=SegmentStatus.ERROR,
-        error=str(failure),
-        hint=failure.hint,
-        place=item.segment.place,
     )

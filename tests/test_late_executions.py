@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from segsync.errors import NotSent
 from segsync.report import Exit
 from segsync.sending import StillRunning
 from segsync.state import open_state
-from tests.support.crash import Killed, apply_until_killed
+from tests.support.crash import Blind, Killed, apply_until_killed
 from tests.support.world import World, assert_sound
 
 NEVER_BY_ITSELF = 10**6
@@ -26,21 +26,6 @@ NEVER_BY_ITSELF = 10**6
 def world(tmp_path: Path) -> Iterator[World]:
     with World(tmp_path) as made:
         yield made
-
-
-class Blind:
-    """A destination that does not list some executions."""
-
-    def __init__(self, inner: Destination, hidden: Collection[str]) -> None:
-        self._inner = inner
-        self._hidden = hidden
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def list_executions(self, document_import: str) -> list[Execution]:
-        found = self._inner.list_executions(document_import)
-        return [execution for execution in found if execution.id not in self._hidden]
 
 
 def give_up_an_upload(world: World, starts_after_polls: int = NEVER_BY_ITSELF) -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from segsync.emulator import ExecutionScript
 from segsync.report import Exit, Report
-from tests.support.crash import apply_until_killed
+from tests.support.crash import Blind, apply_until_killed
 from tests.support.world import Row, World, assert_sound
-from tests.test_late_executions import Blind
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""A process that dies, without a process: what was on disk at that moment is all that is left."""
+"""A process that dies, without a process: what was on disk at that moment is all that is left; and
+a platform that does not show all that it does."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -86,6 +87,21 @@ class Backing(Dying):
         self._count += 1
         if self._at in (self._count, name) and not self._into.exists():
             shutil.copy2(self._folder, self._into)
+
+
+class Blind:
+    """A destination that does not list some executions."""
+
+    def __init__(self, inner: Destination, hidden: Collection[str]) -> None:
+        self._inner = inner
+        self._hidden = hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list_executions(self, document_import: str) -> list[Execution]:
+        found = self._inner.list_executions(document_import)
+        return [execution for execution in found if execution.id not in self._hidden]
 
 
 def apply_until_killed(world: World, at: int | str, *, nth: int = 1, **options: Any) -> bool:
