@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from segsync.emulator import ExecutionScript
 from segsync.report import Exit, Report
+from segsync.state import open_state
 from tests.support.crash import Blind, apply_until_killed
 from tests.support.world import Row, World, assert_sound
 
@@ -87,6 +89,28 @@ def test_a_removal_that_is_wanted_no_more_brings_nobody_into_doubt(world: World)
     report = world.apply()
     assert report.exit is Exit.DONE
     assert in_doubt(report) == {"members": 0, "executions": 1}
+    assert_settled(world)
+
+
+def test_who_was_refused_and_is_no_member_stays_refused_when_a_removal_acts_late(
+    world: World,
+) -> None:
+    emulator = world.emulator
+    refused = [emulator.email("h0")]
+    emulator.reject(refused, operations=("DELETE",))
+    emulator.reject([emulator.account("new")], operations=("UPDATE",))
+    world.fill("vip", accounts(new=1))
+    assert world.apply().exit is Exit.REJECTED
+    world.advance(minutes=30)
+    assert world.apply().exit is Exit.REJECTED
+    world.advance(minutes=31)
+    emulator.accept_all()
+    report = world.apply()
+    assert in_doubt(report) == {"members": 3, "executions": 1}
+    with closing(open_state(world.state, read_only=True)) as state:
+        assert [reject.identifier for reject in state.rejects(9)] == ["new"]
+    emulator.refused.clear()
+    world.advance(minutes=30)
     assert_settled(world)
 
 

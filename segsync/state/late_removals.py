@@ -49,10 +49,12 @@ def doubt_newcomers(
     doubted: dict[int, int] = {}
     for segment in segments:
         before = _pending_in(database, segment)
-        # What was refused in an earlier run must not delay the next try.
+        # What was refused in an earlier run must not delay the next try. Who was no member then is
+        # not in doubt, and stays refused.
         database.execute(
             "DELETE FROM rejects WHERE operation = 'UPDATE' AND (keyspace, identifier) IN "
-            "(SELECT keyspace, identifier FROM newcomers WHERE keyspace IN "
+            "(SELECT n.keyspace, n.identifier FROM newcomers n JOIN members m "
+            "ON m.keyspace = n.keyspace AND m.identifier = n.identifier WHERE n.keyspace IN "
             f"(SELECT id FROM keyspaces WHERE segment = {segment})) "
             "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending) "
             "AND (keyspace, identifier) NOT IN (SELECT c.keyspace, c.identifier FROM changes c "
