@@ -20,7 +20,6 @@ from tests.support.cli import environment
 from tests.support.kills import (
     APPLY,
     FILES,
-    PATIENCE,
     TIDY_EVERY,
     WIRE,
     Record,
@@ -30,6 +29,7 @@ from tests.support.kills import (
     killed_at,
     traced,
 )
+from tests.support.preloaded import PATIENCE
 from tests.support.processes import started
 from tests.support.size import FULL, size
 from tests.support.world import TOKEN, World, assert_sound

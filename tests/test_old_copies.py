@@ -18,6 +18,8 @@ from tests.simulation.speed import in_one_thread
 from tests.support.crash import Backing
 from tests.support.world import World, assert_sound
 
+IN_PARTS: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
@@ -155,17 +157,21 @@ def test_a_backup_made_during_an_apply_takes_nothing_of_it_as_unsent(
     world: World, tmp_path: Path, moment: str
 ) -> None:
     """Its run is the last one that the platform has seen, so the copy is not refused as stale."""
-    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+    put_back_what_was_copied(world, tmp_path, moment)
+    world.accounts("vip", "a")
+    world.settle(applies=1, **IN_PARTS)
+    assert_sound(world)
+
+
+def put_back_what_was_copied(world: World, folder: Path, moment: str) -> None:
+    """At this moment of an apply of several parts."""
     world.define("vip", rows=["a", "b", "c", "d"])
-    backup = tmp_path / "backup.db"
+    backup = folder / "backup.db"
     world.wrap = lambda destination: Backing(destination, world.state, moment, backup)
-    world.apply(**options)
+    world.apply(**IN_PARTS)
     assert len(world.uploads) > 1
     world.wrap = lambda destination: destination
     shutil.move(backup, world.state)
-    world.accounts("vip", "a")
-    world.settle(applies=1, **options)
-    assert_sound(world)
 
 
 def test_an_old_backup_is_noticed_though_nothing_has_to_be_sent(world: World) -> None:
@@ -254,18 +260,11 @@ def forget_imports(world: World, serials: range) -> None:
 def test_nothing_is_taken_as_unsent_by_a_backup_that_could_not_ask(
     world: World, tmp_path: Path, way: str
 ) -> None:
-    options: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
-    world.define("vip", rows=["a", "b", "c", "d"])
-    backup = tmp_path / "backup.db"
-    world.wrap = lambda destination: Backing(destination, world.state, "after upload", backup)
-    world.apply(**options)
-    assert len(world.uploads) > 1
-    world.wrap = lambda destination: destination
-    shutil.move(backup, world.state)
+    put_back_what_was_copied(world, tmp_path, "after upload")
     world.accounts("vip", "a")
     if way == "taken as ended":
         world.advance(hours=25)
         world.emulator.faults.add("list_executions", http_error(404), times=2)
-    world.apply(assume_finished=way != "taken as ended", **options)
-    world.settle(applies=1, **options)
+    world.apply(assume_finished=way != "taken as ended", **IN_PARTS)
+    world.settle(applies=1, **IN_PARTS)
     assert_sound(world)

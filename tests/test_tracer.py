@@ -16,8 +16,8 @@ import pytest
 from segsync.errors import StateError
 from segsync.state import open_state
 from tests.support.cli import environment
-from tests.support.kills import APPLY, PATIENCE, by_strace, change, fill
-from tests.support.preloaded import Preloaded, Traced
+from tests.support.kills import APPLY, by_strace, change, fill
+from tests.support.preloaded import PATIENCE, Order, Preloaded, Traced
 from tests.support.world import TOKEN, World
 
 WRITER = """
@@ -47,7 +47,7 @@ INJECTIONS = [
     "error=ENOSPC:when=3",
     "error=EIO:when=2+",
 ]
-Run = Callable[..., Traced]
+Run = Callable[[Order], Traced]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_threads_and_children_are_counted_and_end_as_under_strace(
 ) -> None:
     command = [sys.executable, "-I", "-S", "-c", WRITER]
     ours, theirs = (
-        run("write", injection, command, PATIENCE, tmp_path, environment())
+        run(Order("write", injection, command, tmp_path, environment()))
         for run in (preloaded.run, by_strace)
     )
     assert tidy(ours) == tidy(theirs)
@@ -93,7 +93,7 @@ def test_an_apply_that_is_loaded_already_ends_where_one_does_that_strace_starts(
             change(world, 1)
             assert world.spec.path.exists()
             env = environment(TOKEN=TOKEN)
-            done = run(call, injection, APPLY, PATIENCE, world.folder, env)
+            done = run(Order(call, injection, APPLY, world.folder, env))
             return done.status, done.reached, journal(world), len(world.emulator.request_log)
 
     assert place(preloaded.run, tmp_path / "ours") == place(by_strace, tmp_path / "theirs")
@@ -114,21 +114,21 @@ def journal(world: World) -> Any:
 def test_who_is_stopped_stays_so_until_it_is_told_to_go_on(
     tmp_path: Path, preloaded: Preloaded
 ) -> None:
-    env = environment()
     line = "(sleep 0.3; echo awake; kill -CONT $$) & kill -STOP $$; echo on; wait"
+    order = Order("mkdir", "signal=SIGKILL:when=1", ["sh", "-c", line], tmp_path, environment())
     for run in (preloaded.run, by_strace):
-        done = run("mkdir", "signal=SIGKILL:when=1", ["sh", "-c", line], PATIENCE, tmp_path, env)
+        done = run(order)
         assert (done.status, done.out) == (0, "awake\non\n")
 
 
 def test_whom_nobody_waits_for_any_longer_is_killed(tmp_path: Path, preloaded: Preloaded) -> None:
     line = "echo $$ >parent; sleep 1000 & echo $! >child; wait"
+    order = Order("mkdir", "signal=SIGKILL:when=1", ["true"], tmp_path, {})
     with pytest.raises(AssertionError, match="no answer within 1"):
-        preloaded.run("mkdir", "signal=SIGKILL:when=1", ["sh", "-c", line], 1, tmp_path, {})
+        preloaded.run(replace(order, command=["sh", "-c", line], patience=1))
     for name in ("parent", "child"):
         assert ends(int((tmp_path / name).read_text()))
-    done = preloaded.run("mkdir", "signal=SIGKILL:when=1", ["true"], PATIENCE, tmp_path, {})
-    assert done.status == 0
+    assert preloaded.run(order).status == 0
 
 
 def ends(process: int) -> bool:

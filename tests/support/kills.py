@@ -9,17 +9,16 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from segsync.exits import Exit
 from tests.support import tracer
 from tests.support.cli import environment
-from tests.support.preloaded import SEGSYNC, Preloaded, Traced
+from tests.support.preloaded import SEGSYNC, Order, Preloaded, Traced
 from tests.support.processes import heed_signals
 from tests.support.world import TOKEN, World, assert_sound
 
-PATIENCE = 60.0
 FILES = ("fsync", "unlink", "link", "unlinkat", "rmdir", "ftruncate", "rename", "flock")
 WIRE = ("connect", "sendto", "recvfrom", "write")
 TIDY_EVERY = 10
@@ -39,35 +38,29 @@ def traced(world: World, call: str, injection: str, around: Sequence[str] = ()) 
 def injected(call: str, injection: str, command: Sequence[str], folder: Path) -> Traced:
     """Run a command with something injected into a system call, in the words of strace."""
     run = PRELOADED.run if platform.machine() == tracer.MACHINE else by_strace
-    return run(call, injection, command, PATIENCE, folder, environment(TOKEN=TOKEN))
+    return run(Order(call, injection, command, folder, environment(TOKEN=TOKEN)))
 
 
-def by_strace(
-    call: str,
-    injection: str,
-    command: Sequence[str],
-    patience: float,
-    folder: Path,
-    env: Mapping[str, str],
-) -> Traced:
+def by_strace(order: Order) -> Traced:
     """The same on any machine, in three times the time."""
     found = shutil.which("strace")
     assert found, "where our tracer is at a loss the kills need strace: apt install strace"
-    inject = ("-e", f"trace={call}", "-e", f"inject={call}:{injection}")
+    call = order.call
+    inject = ("-e", f"trace={call}", "-e", f"inject={call}:{order.injection}")
     with tempfile.NamedTemporaryFile("r") as log:
         done = subprocess.run(
-            [found, "-f", "-o", log.name, *inject, *command],
-            cwd=folder,
-            env=env,
+            [found, "-f", "-o", log.name, *inject, *order.command],
+            cwd=order.folder,
+            env=order.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=patience,
+            timeout=order.patience,
             check=False,
             preexec_fn=heed_signals,
         )
         counts = Counter(re.findall(rf"^([0-9]+) +{call}\(", log.read(), re.MULTILINE))
-    reached = max(counts.values(), default=0) >= tracer.Injection.parse(call, injection).first
+    reached = max(counts.values(), default=0) >= tracer.Injection.parse(call, order.injection).first
     return Traced(done.returncode, done.stdout, done.stderr, reached)
 
 

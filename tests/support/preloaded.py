@@ -43,6 +43,22 @@ USED = (
 """What an apply imports; what is missing here it imports itself."""
 
 
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """A command that has nothing to read, and what is injected into which of its system calls, in
+    the words of strace."""
+
+    call: str
+    injection: str
+    command: Sequence[str]
+    folder: Path
+    env: Mapping[str, str]
+    patience: float = PATIENCE
+
+
 @dataclass(frozen=True)
 class Traced:
     """What a command leaves into which something was to be injected."""
@@ -81,20 +97,13 @@ class Preloaded:
             self._process = None
             atexit.unregister(self.close)
 
-    def run(
-        self,
-        call: str,
-        injection: str,
-        command: Sequence[str],
-        patience: float,
-        folder: Path,
-        env: Mapping[str, str],
-    ) -> Traced:
-        """Run a command that has nothing to read."""
+    def run(self, order: Order) -> Traced:
+        """Run a command to its end."""
         with tempfile.TemporaryDirectory() as made:
             streams = [os.devnull, f"{made}/out", f"{made}/err"]
-            request = (call, injection, list(command), str(folder), dict(env), streams)
-            status, reached = self._ask(json.dumps(request), patience)
+            what = (list(order.command), str(order.folder), dict(order.env), streams)
+            request = json.dumps((order.call, order.injection, *what))
+            status, reached = self._ask(request, order.patience)
             out, err = (Path(stream).read_text() for stream in streams[1:])
         return Traced(os.waitstatus_to_exitcode(status), out, err, reached)
 
