@@ -14,8 +14,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from segsync.demo import go_on
 from segsync.demo.folder import README, SHOP, TOKEN
 from segsync.demo.shop import change_shop
+from segsync.demo.stage import Stage
+from segsync.emulator import Emulator
 from tests.support.processes import started
 from tests.support.readme import ROOT
 
@@ -133,6 +136,20 @@ def test_with_serve_the_platform_stays_until_ctrl_c_and_an_earlier_demo_is_repla
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 0
+
+
+def test_ctrl_c_ends_the_platform_from_the_moment_that_it_is_told_of(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "Ctrl-C ends it" in text:
+            signal.raise_signal(signal.SIGINT)
+
+    emulator = Emulator()
+    go_on(Stage(tmp_path, emulator, say), "http://127.0.0.1:1", serve=True)
+    emulator.close()
+    assert "Ctrl-C ends it" in said[-1]
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from segsync.demo.folder import DATAMART, PLATFORM, TOKEN, lay_out, prepare_fold
 from segsync.demo.stage import Stage, Unexpected
 from segsync.demo.story import DAYS_LATER, tell
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
+from segsync.emulator.serve import ended_by_signal
 
 DEFAULT_FOLDER = Path("segsync-demo")
 
@@ -66,14 +66,7 @@ def go_on(stage: Stage, url: str, serve: bool) -> None:
     say("")
     say("(apply and status want --now as well: README.md in the folder says why.)")
     if serve:
-        say("")
-        say(f"The local mediarithmics stays up on {url}; Ctrl-C ends it.")
-        wait_for_interrupt()
-
-
-def wait_for_interrupt() -> None:
-    """Until Ctrl-C."""
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+        with ended_by_signal() as ended:
+            say("")
+            say(f"The local mediarithmics stays up on {url}; Ctrl-C ends it.")
+            ended.wait()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ssl import SSLContext
 from threading import Event
 
@@ -25,20 +26,31 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> None:
         default_compartment=options.default_compartment,
         seed=options.seed,
     )
+    try:
+        with ended_by_signal() as ended, listening(emulator, options) as server:
+            for line in introduction(options, server.url, emulator.clock):
+                say(line)
+            ended.wait()
+    finally:
+        emulator.close()
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set, instead of ending the process.
+
+    Enter it before the user is told to press Ctrl-C: whoever reads that may be quick.
+    """
     ended = Event()
     before = {
         number: signal.signal(number, lambda *_: ended.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with listening(emulator, options) as server:
-            for line in introduction(options, server.url, emulator.clock):
-                say(line)
-            ended.wait()
+        yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        emulator.close()
 
 
 def listening(emulator: Emulator, options: ServeOptions) -> EmulatorServer:
