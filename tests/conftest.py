@@ -13,6 +13,7 @@ from tests.support.canary import secrets_in, secrets_under
 pytest_plugins = [
     "tests.support.emulators",
     "tests.support.servers",
+    "tests.support.size",
     "tests.support.sources",
     "tests.support.specs",
 ]

@@ -2,7 +2,7 @@
 
 Hypothesis makes up the story, and shortens it when it ends badly. Most are told in one thread with
 the lean databases of the simulation, over the real wire, and are the same at every run; a few with
-real databases and threads, made up anew. `SEGSYNC_TESTS=full` makes the stories more and longer.
+real databases and threads, made up anew. `--full` makes the stories more and longer.
 """
 
 from __future__ import annotations
