@@ -39,11 +39,13 @@ class _Found:
 
     `behind`: the platform has more of them than the journal, which is an old copy then, such as a
     backup that was made while an apply ran; or may have, where it could not be asked. What the
-    journal thinks unsent may have been sent.
+    journal thinks unsent may have been sent. `hidden`: of these parts there may be one that does
+    not show yet. Nothing is sent before what was sent before it has shown and ended.
     """
 
     of_part: Mapping[int, list[Execution]]
     behind: bool = False
+    hidden: frozenset[int] = frozenset()
 
 
 def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
@@ -63,12 +65,14 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
     found = _wait(run, import_id, sending)
     if found is None:
         return _Found({}, behind=True)
-    behind = len(sent) < len(run.parts) and len(found) > len(sent)
+    waiting = [part.number for part in run.parts if part.status is PartStatus.WAITING]
+    behind = bool(waiting) and len(found) > len(sent)
+    hidden = frozenset(waiting if behind else waiting[:1])
     if len(sent) == 1 and not behind:
-        return _Found({sent[0].number: found})
+        return _Found({sent[0].number: found}, hidden=hidden)
     recorded = {part.execution_id: part.number for part in sent if part.execution_id}
     known = [item for item in found if item.id in recorded]
-    return _Found({recorded[item.id]: [item] for item in known}, behind)
+    return _Found({recorded[item.id]: [item] for item in known}, behind, hidden)
 
 
 def _import_named(reference: str, destination: Destination) -> str | None:
@@ -102,7 +106,9 @@ def _wait(run: Run, import_id: str, sending: Sending) -> list[Execution] | None:
 
 def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRecord:
     if part.status is PartStatus.WAITING:
-        return replace(part, status=PartStatus.UNKNOWN if found.behind else PartStatus.UNSENT)
+        status = PartStatus.UNKNOWN if found.behind else PartStatus.UNSENT
+        is_watched = part.is_watched or part.number in found.hidden
+        return replace(part, status=status, is_watched=is_watched)
     executions = found.of_part.get(part.number, [])
     # How often it was sent is not known: another execution than those that were found may come, and
     # one that was not seen to end may act.

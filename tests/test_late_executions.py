@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,8 @@ from segsync.errors import NotSent
 from segsync.report import Exit
 from segsync.sending import StillRunning
 from segsync.state import open_state
-from tests.support.crash import Blind, Killed, apply_until_killed
+from tests.support import crash
+from tests.support.crash import Backing, Blind, Killed, apply_until_killed
 from tests.support.world import World, assert_sound
 
 NEVER_BY_ITSELF = 10**6
@@ -105,6 +107,44 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     assert seen == ["SUCCEEDED"]
     world.settle(applies=1, allowed=("vip",))
     assert_sound(world, in_flight=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"part_limit": 250}], ids=["one part", "several"])
+def test_what_an_old_copy_thinks_unsent_may_act_late(
+    world: World, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """The copy was made before an upload that is not shown yet when the copy is put back."""
+    world.define("vip", rows=["u1", "u2"])
+    world.apply()
+    world.accounts("vip", "u1", "u2", "u3", "u4", "u5")
+    copy_and_kill(world, tmp_path / "copy.db", options)
+    hidden = {world.emulator.executions[-1].id}
+    world.wrap = lambda destination: Blind(destination, hidden)
+    world.accounts("vip", "u1", "u2")
+    assert world.apply(**options).exit is Exit.DONE
+    world.wrap = lambda destination: destination
+    world.emulator.run_all()
+    assert len(names(world)) > 2
+    world.settle(applies=1, allowed=("vip",), **options)
+    assert_sound(world, in_flight=2)
+
+
+def copy_and_kill(world: World, copy: Path, options: dict[str, Any]) -> None:
+    """Put back what was copied before an upload that acts late, after which the process died."""
+    made: list[crash.Dying] = []
+
+    def wrap(destination: Destination) -> Destination:
+        copying = Backing(destination, world.state, "after create_import", copy)
+        made.append(crash.Dying(copying, world.state.parent, "after upload"))
+        return made[0]
+
+    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
+    world.wrap = wrap
+    with pytest.raises(Killed):
+        world.apply(**options)
+    world.wrap = lambda destination: destination
+    made[0].restore()
+    shutil.move(copy, world.state)
 
 
 @pytest.mark.parametrize("way", ["a day later", "assume finished"])

@@ -179,9 +179,8 @@ class Apply:
         decided: list[Part] = []
         for number, part in enumerate(run.parts):
             if part.status is Status.WAITING:
-                is_doubtful = is_behind and self.laws.doubts_what_a_copy_thinks_unsent
-                status = Status.UNKNOWN if is_doubtful else Status.UNSENT
-                decided.append(part._replace(status=status))
+                is_next = not any(before.status is Status.WAITING for before in run.parts[:number])
+                decided.append(self._not_sent(part, is_behind, is_next and self._is_known(run)))
                 continue
             own = [item for item in found if (item.part, item.attempt) == (number, part.attempt)]
             if is_sure or not self.laws.judges_each_part:
@@ -190,9 +189,21 @@ class Apply:
             decided.append(self._judged(part._replace(is_watched=is_watched), own))
         self._close(run, decided, set())
 
-    def _found(self, run: Run) -> list[Execution]:
+    def _not_sent(self, part: Part, is_behind: bool, is_next: bool) -> Part:
+        """A part that was not sent, as far as the journal knows. An older copy knows less: the next
+        one may have been, and not show yet.
+        """
+        watches = self.laws.watches_what_a_copy_thinks_unsent
+        if is_behind and self.laws.doubts_what_a_copy_thinks_unsent:
+            return part._replace(status=Status.UNKNOWN, is_watched=watches)
+        return part._replace(status=Status.UNSENT, is_watched=is_next and watches)
+
+    def _is_known(self, run: Run) -> bool:
         by_reference = self.laws.finds_runs_by_reference and self.platform.imports >= run.serial
-        if not run.has_import and not by_reference:
+        return run.has_import or by_reference
+
+    def _found(self, run: Run) -> list[Execution]:
+        if not self._is_known(run):
             return []
         self._wait(run)
         return self.platform.shown(run.serial)

@@ -71,5 +71,9 @@ MUTANTS = (
     Mutant(("adds_who_lapsed",), replace(EXPIRING, only=(NONE, _LATE_AND_KILLED))),
     Mutant(("counts_from_submission",), replace(EXPIRING, only=(NONE, Fault(At.UPLOAD)))),
     Mutant(("forgets_after_the_longest_run",), replace(EXPIRING, only=(NONE, _LATE_AND_KILLED))),
+    Mutant(
+        ("watches_what_a_copy_thinks_unsent",),
+        Setting(copies=True, only=(NONE, Fault(At.UPLOAD, upload=Upload.SHOWS_LATE))),
+    ),
     Mutant(("refuses_old_copies",), Setting(copies=True, only=(NONE, _LATE_AND_KILLED))),
 )

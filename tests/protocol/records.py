@@ -33,6 +33,7 @@ class Laws:
     says_again_who_stayed: bool = True
     refuses_old_copies: bool = True
     doubts_what_a_copy_thinks_unsent: bool = True
+    watches_what_a_copy_thinks_unsent: bool = True
     renews: bool = True
     adds_who_lapsed: bool = True
     forgets_after_the_longest_run: bool = True
