@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(("compares_data_bags",), _ONE),
     Mutant(("judges_each_part",), replace(_ONE, part_for_each=True)),
     Mutant(("finds_runs_by_reference",), replace(_ONE, copies=True)),
-    Mutant(("doubts_what_a_copy_thinks_unsent",), replace(_ONE, copies=True)),
+    Mutant(("doubts_what_a_copy_thinks_unsent",), replace(_ONE, copies=True, part_for_each=True)),
     Mutant(("stops_at_a_part_in_doubt",), replace(_ONE, copies=True, part_for_each=True)),
     Mutant(("removes_first",), replace(_ONE_PERSON, applies=2)),
     Mutant(("watches_what_may_arrive",), Setting(only=(NONE, Fault(upload=Upload.SHOWS_LATE)))),
