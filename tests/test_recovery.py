@@ -63,7 +63,8 @@ def a_change_of_identifiers(world: World) -> dict[str, Any]:
 
 def several_parts(world: World) -> dict[str, Any]:
     world.define("vip", rows=[f"u{n}" for n in range(24)])
-    return {"part_limit": 900}
+    world.destination["max_upload_bytes"] = 900
+    return {}
 
 
 def some_rejects(world: World) -> dict[str, Any]:

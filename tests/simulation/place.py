@@ -152,16 +152,13 @@ class Place(LeanWorld):
 
     # ---------------------------------------------------------------- what one does
 
-    def attempt(
-        self, trouble: Trouble, part_limit: int | None, saved: Path | None
-    ) -> Report | None:
+    def attempt(self, trouble: Trouble, saved: Path | None) -> Report | None:
         """An apply, or one of a saved plan, in trouble; no report where it died. Raises what apply
         raises."""
         self._show_imports()
         self.trouble = trouble
-        limit = {"part_limit": part_limit} if part_limit else {}
         try:
-            return self.apply_saved(saved) if saved else self.apply(**self.options, **limit)
+            return self.apply_saved(saved) if saved else self.apply(**self.options)
         except Killed:
             trouble.restore()
             return None
