@@ -71,7 +71,7 @@ class LeanWorld(World):
 
     def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """What the segment's query returns from now on."""
-        self.tables[name].rows = list(rows)
+        self.tables[name].rows = [(row,) if isinstance(row, str) else row for row in rows]
 
     @property
     def spec(self) -> Spec:
