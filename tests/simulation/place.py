@@ -97,6 +97,7 @@ class Place(LeanWorld):
             lists_until_seen=random.choice([0, 0, 0, 1, 3]),
             list_order=random.choice(["newest", "random"]),
             error_file=random.choice(["json_flat", "json_nested", "input_lines"]),
+            absent_data_bag="kept" if self.emulator.world.seed % 2 else "cleared",
         )
         emulator = self.emulator
         for n in range(PEOPLE):
