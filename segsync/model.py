@@ -18,6 +18,8 @@ FIRST_REASSERTED = 10
 """Where `reassert` was set later, one member in so many is due at once, instead of all."""
 NEVER = 0
 """The expiration, in minutes or as a timestamp, of a member that never leaves by itself."""
+LARGEST_UPLOAD = 100_000_000
+"""Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
 
 
 class IdentifierKind(str, Enum):
@@ -109,6 +111,7 @@ class DestinationSettings:
     proxy: Secret | None = None
     insecure_http: bool = False
     execution_max_age_minutes: int = 24 * 60
+    max_upload_bytes: int = LARGEST_UPLOAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segsync.engine import Engine, Layout, Place, Target
+from segsync.engine import Engine, Place, Target
 from segsync.errors import PlanFileError
 from segsync.model import DAY_MS, MINUTE_MS, Address, IdentifierKind, LineRange, Part, Spec
 from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
-from segsync.planning import Planned, targets
+from segsync.planning import Planned, layout_of, targets
 from segsync.scratch import scratch_folder
 from segsync.state import State, StateSegment
 
@@ -115,7 +115,7 @@ def load(path: Path, spec: Spec, state: State, engine: Engine, now_ms: int) -> P
         parts = engine.restore_commands(
             commands,
             [_target_from(item) for item in document["targets"]],
-            Layout(spec.destination.format, plan.created_at_ms),
+            layout_of(spec, plan.created_at_ms),
         )
         if plan.created_at_ms + LONGEST_MS < now_ms and engine.has_row_expiries():
             raise _unusable(

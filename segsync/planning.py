@@ -17,7 +17,7 @@ from segsync.comparison import (
     failed,
     orphan,
 )
-from segsync.engine import PART_LIMIT, Engine, Keyspaces, Layout, Target
+from segsync.engine import Engine, Keyspaces, Layout, Target
 from segsync.model import NEVER, Spec
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
 from segsync.progress import Progress
@@ -32,10 +32,7 @@ ProblemOf = Callable[[SegmentPlan], str | None]
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What of the spec is planned, and how.
-
-    `samples` are members per kind of change; each part of the payload is below `part_limit` bytes.
-    """
+    """What of the spec is planned, and how. `samples` are members per kind of change."""
 
     targets: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
@@ -43,7 +40,6 @@ class PlanOptions:
     samples: int = 3
     parallelism: int = 4
     memory_limit: str = "1GB"
-    part_limit: int = PART_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +95,7 @@ class Planner:
         check_allowed(spec, self.options.allowed)
         selection = select(spec, self.state.segments(), self.options.targets, self.options.excluded)
         plan = self._assemble(selection, self._compare_all(selection))
-        layout = Layout(spec.destination.format, self.now_ms, self.options.part_limit)
-        parts = engine.arrange(targets(plan, spec), layout)
+        parts = engine.arrange(targets(plan, spec), layout_of(spec, self.now_ms))
         sending = [item for item in selection.segments if item.number in plan.sending]
         return Planned(
             plan=replace(plan, parts=parts, ranges=engine.ranges()),
@@ -189,6 +184,11 @@ def _with_old_name(segment: SegmentPlan, names: Mapping[int, str]) -> SegmentPla
     """By an id a segment is the same one, whatever the spec calls it. `names` are the state's."""
     before = names.get(segment.number, segment.name)
     return segment if before == segment.name else replace(segment, renamed_from=before)
+
+
+def layout_of(spec: Spec, now_ms: int) -> Layout:
+    """How the commands of a plan that was made at this time are written."""
+    return Layout(spec.destination.format, now_ms, spec.destination.max_upload_bytes)
 
 
 def targets(plan: Plan, spec: Spec) -> tuple[Target, ...]:

@@ -142,7 +142,8 @@ def test_csv_carries_the_same_commands(world: World) -> None:
 
 def test_several_parts_are_sent_one_after_the_other(world: World) -> None:
     world.define("vip", rows=[f"u{n}" for n in range(100)])
-    report = world.apply(part_limit=2000)
+    world.destination["max_upload_bytes"] = 2000
+    report = world.apply()
     assert report.plan is not None
     assert len(report.plan.parts) > 5
     assert len(world.uploads) == len(report.plan.parts)

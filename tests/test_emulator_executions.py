@@ -174,6 +174,23 @@ def test_an_execution_may_end_with_nothing_done(platform: Platform, end: str) ->
     assert platform.names() == set()
 
 
+@pytest.mark.parametrize("end", ["FAILED", "CANCELED"])
+def test_an_execution_may_end_badly_with_some_or_all_of_its_lines_applied(
+    platform: Platform, end: str
+) -> None:
+    several = [f"u{n}" for n in range(40)]
+    platform.script(ends_as=end, applies="some")
+    platform.upload(*several)
+    platform.listed()
+    execution = platform.listed()[0]
+    assert (execution["status"], execution["result"]) == (end, None)
+    assert 0 < len(platform.names()) < 40
+    platform.script(ends_as=end, applies="all")
+    platform.upload(*several)
+    platform.emulator.run_all()
+    assert platform.names() == set(several)
+
+
 def test_what_is_shown_of_an_ended_execution_may_be_patched(platform: Platform) -> None:
     patch = {"id": "999", "result": {"total_success": "1", "total_failure": 7}}
     platform.script(patch=patch)

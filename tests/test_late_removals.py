@@ -56,7 +56,8 @@ def test_who_is_not_said_after_a_late_removal_is_in_doubt(world: World) -> None:
 
 def test_who_is_confirmed_after_a_late_removal_is_beyond_doubt(world: World) -> None:
     world.fill("vip", accounts(u1=2, new=1))
-    report = world.apply(part_limit=200)
+    world.destination["max_upload_bytes"] = 200
+    report = world.apply()
     assert in_doubt(report) == {"members": 2, "executions": 3}
     assert_settled(world)
 

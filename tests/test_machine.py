@@ -51,8 +51,8 @@ FAULTS: list[Any] = [
 ]
 SCRIPTS = [
     ExecutionScript(starts_after_polls=15),
-    ExecutionScript(ends_as="FAILED"),
-    ExecutionScript(ends_as="CANCELED"),
+    ExecutionScript(ends_as="FAILED", applies="some"),
+    ExecutionScript(ends_as="CANCELED", applies="some"),
     ExecutionScript(shown=("PENDING", "RUNNING", "SCHEDULED", "WHAT")),
     ExecutionScript(patch={"result": None}),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -31,6 +31,7 @@ from segsync.model import Address
 from tests.support.conformance import command, finished, payload
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails, lasting
 from tests.support.raw_server import RawServer, early, head
+from tests.support.tls import Authority
 
 LINES = 100
 IMPATIENT = Limits(
@@ -98,9 +99,23 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
+    with a_scene(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def secure_scene(tmp_path: Path) -> Iterator[Scene]:
+    """The same over TLS."""
+    with a_scene(tmp_path, Authority()) as made:
+        yield made
+
+
+@contextmanager
+def a_scene(folder: Path, authority: Authority | None = None) -> Iterator[Scene]:
     emulator = Emulator(datamart_id=DATAMART, token=TOKEN, seed=7, behaviour=Behaviour(dates=False))
-    with EmulatorServer(emulator) as server:
-        made = Scene(emulator, server, destination(server.url), tmp_path)
+    more = {"ca_file": authority.write_to(folder)} if authority else {}
+    with EmulatorServer(emulator, tls=authority.server() if authority else None) as server:
+        made = Scene(emulator, server, destination(server.url, **more), folder)
         made.prepare()
         yield made
     emulator.close()
@@ -139,6 +154,18 @@ BREAKS: dict[str, Fault] = {
 def test_what_can_be_repeated_outlasts_it(endpoint: str, fault: str, scene: Scene) -> None:
     scene.meet(endpoint, BREAKS[fault])
     REPEATED[endpoint](scene)
+
+
+CUTS = [name for name, fault in BREAKS.items() if isinstance(fault, Cut)]
+
+
+@pytest.mark.parametrize("fault", CUTS)
+@pytest.mark.parametrize("endpoint", REPEATED)
+def test_what_can_be_repeated_outlasts_a_break_within_tls(
+    endpoint: str, fault: str, secure_scene: Scene
+) -> None:
+    secure_scene.meet(endpoint, BREAKS[fault])
+    REPEATED[endpoint](secure_scene)
 
 
 @pytest.mark.parametrize("endpoint", REPEATED)

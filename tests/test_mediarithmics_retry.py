@@ -225,7 +225,7 @@ def test_every_reading_request_tells_the_platforms_refusal(
         (403, ["destination.api_token", "destination.datamart_id"]),
         (404, ["destination.datamart_id"]),
         (407, ["destination.proxy"]),
-        (413, ["100 MB"]),
+        (413, ["destination.max_upload_bytes"]),
         (415, ["destination.format"]),
     ],
 )

@@ -18,7 +18,7 @@ from tests.simulation.speed import in_one_thread
 from tests.support.crash import Backing
 from tests.support.world import World, assert_sound
 
-IN_PARTS: dict[str, Any] = {"part_limit": 250, "allowed": ("vip",)}
+ALLOWED: dict[str, Any] = {"allowed": ("vip",)}
 
 
 @pytest.fixture
@@ -159,16 +159,17 @@ def test_a_backup_made_during_an_apply_takes_nothing_of_it_as_unsent(
     """Its run is the last one that the platform has seen, so the copy is not refused as stale."""
     put_back_what_was_copied(world, tmp_path, moment)
     world.accounts("vip", "a")
-    world.settle(applies=1, **IN_PARTS)
+    world.settle(applies=1, **ALLOWED)
     assert_sound(world)
 
 
 def put_back_what_was_copied(world: World, folder: Path, moment: str) -> None:
     """At this moment of an apply of several parts."""
+    world.destination["max_upload_bytes"] = 250
     world.define("vip", rows=["a", "b", "c", "d"])
     backup = folder / "backup.db"
     world.wrap = lambda destination: Backing(destination, world.state, moment, backup)
-    world.apply(**IN_PARTS)
+    world.apply(**ALLOWED)
     assert len(world.uploads) > 1
     world.wrap = lambda destination: destination
     shutil.move(backup, world.state)
@@ -265,6 +266,6 @@ def test_nothing_is_taken_as_unsent_by_a_backup_that_could_not_ask(
     if way == "taken as ended":
         world.advance(hours=25)
         world.emulator.faults.add("list_executions", http_error(404), times=2)
-    world.apply(assume_finished=way != "taken as ended", **IN_PARTS)
-    world.settle(applies=1, **IN_PARTS)
+    world.apply(assume_finished=way != "taken as ended", **ALLOWED)
+    world.settle(applies=1, **ALLOWED)
     assert_sound(world)

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsync.engine import Layout, Target, header_for
+from segsync.engine.desired import fingerprint_of
 from segsync.errors import SegsyncError
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, Address
 from segsync.payload import write_parts
@@ -353,3 +354,33 @@ def test_the_journal_is_of_the_same_lines(tmp_path: Path) -> None:
         (line["user_account_id"], line["operation"] == "DELETE") for line in lines
     ]
     assert tmp_path.exists()
+
+
+# -------------------------------------------------------------------- data bags that are lost
+
+
+def bags_sent(columns: tuple[str, ...], row: dict[str, Any], **more: Any) -> list[str | None]:
+    """The data bag of the one command for `u1`, in either format."""
+    chosen = segment(data_bag=("total",) if "total" in columns else ())
+    case = (chosen, columns, [{"user_account_id": "u1"} | row], more)
+    [line] = map(json.loads, payload("ndjson", case).splitlines())
+    [cells] = csv.reader(io.StringIO(payload("csv", case)))
+    return [line.get("data_bag"), cells[-1] or None]
+
+
+def test_who_loses_the_data_bag_is_sent_an_empty_one() -> None:
+    """Whether the platform keeps one that is left out is not documented."""
+    had = {"u1": (fingerprint_of('never|{"total":1}'), 0)}
+    columns = ("user_account_id",)
+    assert bags_sent(columns, {}, snapshot=had) == ["{}", "{}"]
+    assert bags_sent((*columns, "data_bag"), {"data_bag": None}, snapshot=had) == ["{}", "{}"]
+    assert bags_sent(columns, {}, pending=["u1"]) == ["{}", "{}"]
+
+
+def test_who_never_had_a_data_bag_is_sent_none() -> None:
+    columns, later = ("user_account_id", "expiration_ts"), NOW_MS + DAY_MS
+    row = {"expiration_ts": later}
+    assert bags_sent(columns, row) == [None, None]
+    for policy, expires in ((f"ts:{later + 1}|", later + 1), ("never|", 0)):
+        before = {"u1": (fingerprint_of(policy), expires)}
+        assert bags_sent(columns, row, snapshot=before) == [None, None]

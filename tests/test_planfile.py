@@ -169,10 +169,21 @@ def test_a_changed_spec_refuses_the_plan(world: World, saved: Path) -> None:
     assert "spec has changed" in refusal(world, saved).message
 
 
+def test_a_plan_of_several_parts_is_sent_in_them(world: World, tmp_path: Path) -> None:
+    world.destination["max_upload_bytes"] = 900
+    world.define("vip", rows=[f"u{n}" for n in range(24)])
+    plan = world.save(tmp_path / "plan")
+    assert len(plan.parts) > 2
+    world.apply_saved(tmp_path / "plan")
+    assert len(world.uploads) == len(plan.parts)
+    assert_sound(world)
+
+
 def test_another_format_or_datamart_refuses_the_plan(world: World, saved: Path) -> None:
-    world.destination["format"] = "csv"
-    refusal(world, saved)
-    del world.destination["format"]
+    for key, value in (("format", "csv"), ("max_upload_bytes", 900)):
+        world.destination = {key: value}
+        assert "spec has changed" in refusal(world, saved).message
+    world.destination = {}
     world.destination["datamart_id"] = "1510"
     with pytest.raises(StateError):
         world.apply_saved(saved)

@@ -18,7 +18,10 @@ from segsync.render.report_text import next_steps
 from segsync.render.status_text import outcome
 from segsync.sending import StillRunning
 from segsync.state import PartStatus, open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
+from tests.support.size import size
 from tests.support.world import World, assert_sound
 
 QUICK = Limits(request_seconds=0.3, upload_seconds=0.3, error_file_seconds=0.3)
@@ -63,7 +66,8 @@ def a_change_of_identifiers(world: World) -> dict[str, Any]:
 
 def several_parts(world: World) -> dict[str, Any]:
     world.define("vip", rows=[f"u{n}" for n in range(24)])
-    return {"part_limit": 900}
+    world.destination["max_upload_bytes"] = 900
+    return {}
 
 
 def some_rejects(world: World) -> dict[str, Any]:
@@ -242,7 +246,7 @@ def test_what_is_in_doubt_where_the_spec_looks_no_more_is_not_the_recovered_runs
 # -------------------------------------------------------------------- executions
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(size(5, 20)))
 @pytest.mark.parametrize(
     "script",
     [
@@ -256,13 +260,50 @@ def test_what_is_in_doubt_where_the_spec_looks_no_more_is_not_the_recovered_runs
 def test_executions_may_be_late_doubled_and_strange(
     tmp_path: Path, seed: int, script: ExecutionScript
 ) -> None:
-    with World(tmp_path, seed=seed) as world:
+    with in_one_thread(), LeanWorld(tmp_path / "world", seed=seed) as world:
         options = some_changes(world)
         world.emulator.faults.add("upload", script)
         world.emulator.faults.add("upload", Cut("after_apply"))
         world.apply(**options)
         world.settle(applies=1, **options)
         assert_sound(world, in_flight=1 + script.duplicates)
+
+
+@pytest.mark.parametrize("seed", range(size(5, 20)))
+@pytest.mark.parametrize("learnt", ["by the answer", "by the list", "by a recovery"])
+@pytest.mark.parametrize("end", ["FAILED", "CANCELED"])
+def test_an_execution_may_end_badly_and_have_applied_some_lines(
+    tmp_path: Path, seed: int, learnt: str, end: Any
+) -> None:
+    """Which of them nobody knows; and the query has changed before the next apply."""
+    with in_one_thread(), LeanWorld(tmp_path / "world", seed=seed) as world:
+        some_changes(world)
+        script = ExecutionScript(ends_as=end, applies="some")
+        world.emulator.faults.add("upload", script, times=2)
+        if learnt == "by a recovery":
+            assert apply_until_killed(world, "after upload")
+        else:
+            if learnt == "by the list":
+                world.emulator.faults.add("upload", Cut("after_apply"))
+            assert world.apply().exit is Exit.UNKNOWN
+        world.fill("vip", [("u0", 0), ("u5", 5), ("late", 1)])
+        world.settle(applies=1, allowed=("vip",))
+        assert_sound(world)
+
+
+@pytest.mark.parametrize("moment", ["after create_import", "before upload", "after upload"])
+def test_an_import_may_be_found_twice_by_its_reference(world: World, moment: str) -> None:
+    """The first seemed not to be there when its answer was lost, so that another one was made."""
+    world.define("vip", rows=["a", "b"])
+    world.emulator.behave(lists_until_seen=2)
+    world.emulator.faults.add("create_import", Cut("after_apply"))
+    assert apply_until_killed(world, moment)
+    world.emulator.behave(lists_until_seen=0)
+    assert len({made.name for made in world.emulator.imports}) == 1
+    assert len(world.emulator.imports) == 2
+    world.accounts("vip", "b")
+    world.settle(applies=1)
+    assert_sound(world)
 
 
 @pytest.mark.parametrize(

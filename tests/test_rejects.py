@@ -447,7 +447,8 @@ def test_short_numbers_and_our_own_words_are_never_hidden(world: World) -> None:
     assert report.run is not None
     assert report.run.problems == (
         "could not upload part-1: the platform refused it (HTTP 400): no 7, no *** "
-        "[error id platform-17]",
+        "[error id platform-17] (where it says that the file is too large, set a lower "
+        "destination.max_upload_bytes)",
     )
 
 
@@ -456,7 +457,8 @@ def test_the_state_tells_of_the_parts_of_a_run_what_its_report_tells(world: Worl
     world.apply()
     world.fill("vip", [(None, f"u{n}") for n in range(4)])
     world.emulator.reject([world.emulator.account("u1")])
-    report = world.apply(part_limit=250, allowed=("vip",))
+    world.destination["max_upload_bytes"] = 250
+    report = world.apply(allowed=("vip",))
     assert report.run is not None
     assert [part.step for part in report.run.parts] == [1, 2, 2]
     assert [part.total_failure for part in report.run.parts] == [0, 1, 0]

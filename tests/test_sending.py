@@ -280,7 +280,8 @@ def test_the_user_is_shown_each_part_and_the_first_execution_that_runs(world: Wo
 
 def several_parts(world: World) -> dict[str, Any]:
     world.accounts("vip", *(f"u{n}" for n in range(24)))
-    return {"part_limit": 900}
+    world.destination["max_upload_bytes"] = 900
+    return {}
 
 
 def test_an_upload_in_doubt_is_not_taken_for_one_of_an_earlier_part(world: World) -> None:

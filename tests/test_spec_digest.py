@@ -12,6 +12,9 @@ CHANGES = {
         "{datamart_id", "{api_url: https://b.example, datamart_id"
     ),
     "format": lambda text: text.replace("{datamart_id", "{format: csv, datamart_id"),
+    "max_upload_bytes": lambda text: text.replace(
+        "{datamart_id", "{max_upload_bytes: 5000, datamart_id"
+    ),
     "source name": lambda text: text.replace("warehouse:", "warehouse: sqlite://\n  other:"),
     "segment name": lambda text: text.replace("  one:", "  two:"),
     "query": lambda text: text.replace("total > 1", "total > 2"),

@@ -145,6 +145,10 @@ DESTINATION = {
     "ca_file: ~/ca.pem": "5:12: `~/ca.pem`: `~` is not replaced",
     "insecure_http: 1": "5:18: `insecure_http` must be true or false, and `1` is the integer 1",
     "execution_max_age: 0h": "5:22: `0h` is no time at all",
+    "max_upload_bytes: 100MB": "5:21: `max_upload_bytes` must be a whole number, and",
+    "max_upload_bytes: -1": "5:21: -1 is below 0",
+    "max_upload_bytes: 99": "5:21: an upload of 99 bytes cannot be (it may be 100 to 104857600)",
+    "max_upload_bytes: 104857601": "5:21: an upload of 104857601 bytes cannot be",
     "token: x": "5:3: `token` is not a key that is known here (did you mean `api_token`?)",
 }
 

@@ -34,9 +34,10 @@ FRAGMENTS = [
 KEYS = [
     "version", "destination", "sources", "state", "defaults", "include", "segments", "removed",
     "datamart_id", "api_token", "api_url", "format", "ca_file", "proxy", "insecure_http",
-    "execution_max_age", "source", "compartment_id", "expiration", "renew_at", "reassert", "guard",
-    "hash_email", "on_conflict", "invalid_rows", "segment_id", "description", "query", "query_file",
-    "params", "data_bag", "max_removed", "allow_empty", "max_members", "w", "a", "[key]", "no", "5",
+    "execution_max_age", "max_upload_bytes", "source", "compartment_id", "expiration", "renew_at",
+    "reassert", "guard", "hash_email", "on_conflict", "invalid_rows", "segment_id", "description",
+    "query", "query_file", "params", "data_bag", "max_removed", "allow_empty", "max_members", "w",
+    "a", "[key]", "no", "5",
 ]  # fmt: skip
 VALUES = [
     "1", "0", "-1", "1.5", "1e3", "true", "no", "null", "~", "", "''", "x", "w", "a b", "30d", "30",

@@ -42,7 +42,7 @@ def test_the_example_loads_and_shows_the_commented_keys_that_exist(folder: SpecF
 
 def test_the_commented_lines_of_the_example_are_right_too(folder: SpecFolder) -> None:
     text = EXAMPLE.read_text()
-    for line in ("api_url", "format", "ca_file", "proxy", "execution_max_age"):
+    for line in ("api_url", "format", "ca_file", "proxy", "execution_max_age", "max_upload_bytes"):
         text = text.replace(f"  # {line}:", f"  {line}:")
     text = text.replace("# include:", "include:")
     folder.write("certificates/company.pem", "-")
@@ -78,6 +78,7 @@ def test_a_spec_without_options_has_the_documented_defaults(folder: SpecFolder) 
     assert spec.state == Path(".segsync/state.db")
     assert spec.destination.api_url == "https://api.mediarithmics.com"
     assert spec.destination.execution_max_age_minutes == 24 * 60
+    assert spec.destination.max_upload_bytes == 100_000_000
     assert spec.removed == ()
 
 
@@ -291,11 +292,13 @@ def test_every_key_of_the_destination_arrives(folder: SpecFolder) -> None:
         ca_file: ca.pem
         proxy: http://me:${PW}@proxy.example:3128
         execution_max_age: 6h
+        max_upload_bytes: 104857600
         """
     found = folder.load(with_destination(keys), ENVIRON | {"PW": "pw"}).destination
     assert (found.format, found.ca_file) == ("csv", Path("ca.pem"))
     assert found.proxy == Secret("http://me:pw@proxy.example:3128")
     assert found.execution_max_age_minutes == 360
+    assert found.max_upload_bytes == 104_857_600
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ ACCEPTED = [
     with_segment(f"{QUERY}\ncompartment_id: null\nhash_email: null"),
     with_segment("query: SELECT :a, :b\nparams: {a: null, b: 1.5}"),
     with_destination("execution_max_age: 12h\nformat: csv\ninsecure_http: true"),
+    with_destination("max_upload_bytes: 100"),
+    with_destination("max_upload_bytes: 104857600"),
 ]
 REFUSED = [
     "version: 1\n",
@@ -101,6 +103,9 @@ REFUSED = [
     with_segment("query: SELECT :a\nparams: {a-b: 1}"),
     with_segment("query: 5"),
     with_destination("execution_max_age: never"),
+    with_destination("max_upload_bytes: 99"),
+    with_destination("max_upload_bytes: 104857601"),
+    with_destination("max_upload_bytes: '5000'"),
     with_destination("format: json"),
     with_destination("insecure_http: 1"),
     with_destination("datamart: 5"),

@@ -127,7 +127,9 @@ class ExecutionScript:
     then: Literal["real", "last"] = "real"
     """What is shown afterwards: the real status, or the last of `shown` for ever."""
     ends_as: Literal["FAILED", "CANCELED"] | None = None
-    """The end, with nothing applied."""
+    """The end, whatever the lines are."""
+    applies: Literal["nothing", "some", "all"] = "nothing"
+    """What such an end has done; some: any number of lines, as the seed has it."""
     patch: Mapping[str, Any] = field(default_factory=dict)
     """Merged into the execution wherever it is shown; objects are merged inside."""
     patch_when: Literal["ended", "always"] = "ended"

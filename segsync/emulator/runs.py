@@ -89,8 +89,7 @@ def finish(world: World, execution: Execution, now_ms: int) -> None:
     """Carry an execution's payload out, and set its status and result."""
     execution.finished_ms = now_ms
     if execution.script.ends_as:
-        execution.status = execution.script.ends_as
-        execution.error = {"message": "scripted end"}
+        end_early(world, execution, now_ms)
         return
     if world.behaviour.sink:
         succeed(world, execution, Outcome(success=count_lines(execution.payload.path)))
@@ -105,6 +104,18 @@ def finish(world: World, execution: Execution, now_ms: int) -> None:
     else:
         execution.status = "FAILED"
         execution.error = {"message": failed}
+
+
+def end_early(world: World, execution: Execution, now_ms: int) -> None:
+    """End as the script says, with as many lines applied."""
+    script = execution.script
+    if script.applies != "nothing":
+        lines = count_lines(execution.payload.path)
+        if script.applies == "some":
+            lines = Random(f"{world.seed}/{execution.id}/end").randint(0, lines)
+        carry_out(world, execution, now_ms, lines)
+    execution.status = script.ends_as or "FAILED"
+    execution.error = {"message": "scripted end"}
 
 
 def carry_out(world: World, execution: Execution, now_ms: int, lines: int | None = None) -> Outcome:

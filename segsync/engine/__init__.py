@@ -3,7 +3,6 @@
 from segsync.engine.commands import header_for
 from segsync.engine.engine import Engine
 from segsync.engine.facts import (
-    PART_LIMIT,
     Asked,
     Difference,
     Example,
@@ -18,7 +17,6 @@ from segsync.engine.session import EngineError, size_of
 from segsync.engine.snapshot import Snapshot
 
 __all__ = [
-    "PART_LIMIT",
     "Asked",
     "Difference",
     "Engine",

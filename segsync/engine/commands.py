@@ -262,7 +262,7 @@ def _cut_step(
                     if line == start:
                         raise EngineError(
                             f"a single command has more than the {limit:,} bytes of a part",
-                            hint="is a compartment_id, or a data bag, as long as that?",
+                            hint="is destination.max_upload_bytes too low, or a data bag too long?",
                         )
                     yield start, line - 1, size
                     start, size = line, header

@@ -222,10 +222,7 @@ class _Loading:
 
     def _policy_sql(self) -> str:
         if "expiration_ts" in self._columns:
-            return (
-                "CASE WHEN coalesce(expiration_ts, 0) = 0 THEN 'never|' "
-                "ELSE concat('ts:', expiration_ts, '|') END"
-            )
+            return row_policy_sql("expiration_ts")
         return quoted(policy_text(self.segment.expiration_minutes))
 
     @property
@@ -284,6 +281,14 @@ class _Loading:
 def policy_text(expiration_minutes: int) -> str:
     """The part of the fingerprinted text that stands for a segment's expiration."""
     return "never|" if expiration_minutes == NEVER else f"minutes:{expiration_minutes}|"
+
+
+def row_policy_sql(expires_at: str) -> str:
+    """The same for a member with an expiry of its own."""
+    return (
+        f"CASE WHEN coalesce({expires_at}, 0) = 0 THEN 'never|' "
+        f"ELSE concat('ts:', {expires_at}, '|') END"
+    )
 
 
 def _set_invalid_aside(cursor: Cursor, loading: _Loading) -> Rows:

@@ -12,9 +12,6 @@ from segsync.model import Address, IdentifierKind
 if TYPE_CHECKING:
     import pyarrow
 
-PART_LIMIT = 100_000_000
-"""Bytes; a part stays below. The platform takes "100 Mo" (API documentation, requirements)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -127,11 +124,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How commands are written: their format, when (epoch milliseconds), and the size of a part."""
+    """How commands are written: their format, when (epoch milliseconds), and the bytes that a part
+    stays below.
+    """
 
     wire: Literal["ndjson", "csv"]
     now_ms: int
-    part_limit: int = PART_LIMIT
+    part_limit: int
 
 
 @dataclass(frozen=True, slots=True)

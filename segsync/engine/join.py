@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segsync.engine.desired import Shape
+from segsync.engine.desired import Shape, fingerprint_sql, row_policy_sql
 from segsync.engine.session import Cursor, quoted
 from segsync.engine.snapshot import NO_MEMBERS, Snapshot, digest_sql, members_sql
 
@@ -76,12 +76,21 @@ class Join:
                 AS retry,
             CASE WHEN d.identifier IS NOT NULL THEN {shape.fingerprint_sql} END AS fingerprint,
             {shape.row_expires_sql} AS row_expires,
-            CASE WHEN d.identifier IS NOT NULL THEN {shape.data_bag_sql} END AS data_bag,
+            CASE WHEN d.identifier IS NOT NULL
+                THEN coalesce({shape.data_bag_sql}, {self._emptied_sql()}) END AS data_bag,
             s.fingerprint IS NOT NULL AS confirmed, s.keyspace IS NOT NULL AS matched,
             coalesce(s.expires_at, 0) AS old_expires,
             CASE WHEN s.fingerprint IS NULL THEN 0 ELSE {old} END AS old_digest
         FROM {sides} ON {on_keyspace} d.identifier = s.identifier
         WHERE change <> 0"""
+
+    def _emptied_sql(self) -> str:
+        """An empty data bag for a member who may have one, and shall have none: whether the
+        platform keeps one that a command leaves out is not documented.
+        """
+        bare = fingerprint_sql(row_policy_sql("s.expires_at"))
+        had = f"s.pending OR s.fingerprint NOT IN ({self.shape.fingerprint_sql}, {bare})"
+        return f"CASE WHEN {had} THEN '{{}}' END"
 
     def _snapshot_sql(self, span: str) -> str:
         """A member of unknown outcome that was never confirmed has no fingerprint, so that it

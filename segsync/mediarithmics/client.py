@@ -53,6 +53,7 @@ _FORMATS = {
 _PATH_PART = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _OTHER_SCHEME = re.compile(r"(?!mics:)[A-Za-z][A-Za-z0-9+.-]*:|[/\\]{2}|.*[\x00-\x1f\x7f]", re.S)
 _ENVELOPE_BYTES = 64 * 1024
+_SMALLER = "where it says that the file is too large, set a lower destination.max_upload_bytes"
 
 
 class Mediarithmics:
@@ -264,6 +265,8 @@ class Mediarithmics:
     ) -> Execution:
         error = failure(answer, purpose, self._clean)
         if error is not None:
+            if answer.status == 400:
+                error.hint = _SMALLER
             raise OutcomeUnknown(error.message) if is_transient(answer.status) else error
         if body.sent < len(body):
             raise OutcomeUnknown(

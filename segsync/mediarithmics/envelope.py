@@ -32,7 +32,7 @@ _HINTS = {
     404: f"the platform does not know it, or hides it from the user of {_TOKEN}; check "
     "destination.datamart_id too",
     407: "destination.proxy wants credentials: http://user:password@host:port",
-    413: "the platform takes no file of this size: it documents 100 MB as the limit",
+    413: "the platform takes no file of this size: set a lower destination.max_upload_bytes",
     415: "try the other destination.format",
     429: "the platform has had too many requests: try again later",
 }

@@ -221,7 +221,9 @@ class Wire:
         if not self._attempt.begun:
             way = " through destination.proxy" if self._proxy else ""
             return NotSent(
-                f"could not {request.purpose}: no connection to {self._host}{way}: {reason}"
+                f"could not {request.purpose}: no connection to {self._host}{way}: {reason}",
+                hint="nothing was sent; is destination.api_url right, and does this machine reach "
+                "it, or only by a destination.proxy?",
             )
         if self._attempt.expired:
             reason = f"no complete answer within {request.seconds:g} s"

@@ -62,6 +62,7 @@ class Connections:
             proxy=Secret(found.proxy) if found.proxy else None,
             insecure_http=found.insecure_http,
             execution_max_age_minutes=found.execution_max_age,
+            max_upload_bytes=found.max_upload_bytes,
         )
 
     def sources(self) -> dict[str, Secret]:

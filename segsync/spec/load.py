@@ -82,6 +82,7 @@ def digest(
             "datamart_id": destination.datamart_id,
             "api_url": destination.api_url,
             "format": destination.format,
+            "max_upload_bytes": destination.max_upload_bytes,
         },
         "sources": sorted(sources),
         "segments": {segment.name: _without_places(segment) for segment in segments},

@@ -9,6 +9,9 @@ from segsync.spec.problems import Unfit, Wrong, shown
 
 MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 LONGEST = 100 * 365 * MINUTES["d"]
+LEAST_UPLOAD = 100
+MOST_UPLOAD = 100 * 1024 * 1024
+"""Bytes: one reading of the "100M" that the platform documents; the other is 100,000,000."""
 _WORDS = {
     "minute": "m", "minutes": "m", "min": "m", "mins": "m", "hour": "h", "hours": "h", "hr": "h",
     "hrs": "h", "day": "d", "days": "d", "week": "w", "weeks": "w",
@@ -111,3 +114,13 @@ def whole_number(value: object) -> int:
     if value < 0:
         raise Wrong(f"{value} is below 0")
     return value
+
+
+def upload_limit(value: object) -> int:
+    """Bytes, within what the platform may take. Raises Wrong or Unfit."""
+    limit = whole_number(value)
+    if not LEAST_UPLOAD <= limit <= MOST_UPLOAD:
+        raise Wrong(
+            f"an upload of {limit} bytes cannot be", f"it may be {LEAST_UPLOAD} to {MOST_UPLOAD}"
+        )
+    return limit

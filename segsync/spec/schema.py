@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from segsync.model import ParamValue
+from segsync.model import LARGEST_UPLOAD, ParamValue
 from segsync.spec import names, quantities, urls
 from segsync.spec.problems import Unfit, Wrong
 
@@ -90,6 +90,15 @@ MemberLimit = Annotated[
     *_checked(
         _or_none(quantities.whole_number),
         anyOf=[{"type": "integer", "minimum": 0}, {"type": "null"}],
+    ),
+]
+UploadLimit = Annotated[
+    int,
+    *_checked(
+        quantities.upload_limit,
+        type="integer",
+        minimum=quantities.LEAST_UPLOAD,
+        maximum=quantities.MOST_UPLOAD,
     ),
 ]
 ApiUrl = Annotated[str, *_checked(urls.api_url, **_text_schema)]
@@ -236,6 +245,12 @@ class DestinationEntry(_Closed):
     execution_max_age: FiniteDuration = Field(
         default=24 * 60,
         description="How long an execution that cannot be found may still be running. Default: 1d.",
+    )
+    max_upload_bytes: UploadLimit = Field(
+        default=LARGEST_UPLOAD,
+        description="Each uploaded file stays below this size; larger payloads are sent as several."
+        " Lower it where the platform refuses files as too large. 100 to 104857600."
+        " Default: 100000000.",
     )
 
 

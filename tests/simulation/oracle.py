@@ -52,8 +52,8 @@ def _without_other_names(
 
 
 def _assert_attributes(place: Place, name: str, who: str, row: Row, member: Member) -> None:
-    bag = None if member.data_bag is None else json.loads(member.data_bag)
-    expected = {"total": row.total} if "total" in place.tables[name].columns else None
+    bag = json.loads(member.data_bag or "{}")
+    expected = {"total": row.total} if "total" in place.tables[name].columns else {}
     assert bag == expected, f"{who} in {name} has {bag}"
     now_ms = place.emulator.now_ms()
     if "expiration_ts" in place.tables[name].columns:

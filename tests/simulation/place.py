@@ -71,7 +71,7 @@ class LeanWorld(World):
 
     def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """What the segment's query returns from now on."""
-        self.tables[name].rows = list(rows)
+        self.tables[name].rows = [(row,) if isinstance(row, str) else row for row in rows]
 
     @property
     def spec(self) -> Spec:
@@ -97,6 +97,7 @@ class Place(LeanWorld):
             lists_until_seen=random.choice([0, 0, 0, 1, 3]),
             list_order=random.choice(["newest", "random"]),
             error_file=random.choice(["json_flat", "json_nested", "input_lines"]),
+            absent_data_bag="kept" if self.emulator.world.seed % 2 else "cleared",
         )
         emulator = self.emulator
         for n in range(PEOPLE):
@@ -152,16 +153,13 @@ class Place(LeanWorld):
 
     # ---------------------------------------------------------------- what one does
 
-    def attempt(
-        self, trouble: Trouble, part_limit: int | None, saved: Path | None
-    ) -> Report | None:
+    def attempt(self, trouble: Trouble, saved: Path | None) -> Report | None:
         """An apply, or one of a saved plan, in trouble; no report where it died. Raises what apply
         raises."""
         self._show_imports()
         self.trouble = trouble
-        limit = {"part_limit": part_limit} if part_limit else {}
         try:
-            return self.apply_saved(saved) if saved else self.apply(**self.options, **limit)
+            return self.apply_saved(saved) if saved else self.apply(**self.options)
         except Killed:
             trouble.restore()
             return None

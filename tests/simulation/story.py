@@ -79,7 +79,6 @@ class Story:
     deleted: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     """Names that are not used again: their members were left alone."""
-    part_limit: int | None = None
     missing: list[Execution] = field(default_factory=list)
     """Of uploads that arrived, and of which nothing is seen yet."""
 
@@ -88,7 +87,8 @@ class Story:
 
     def begin(self) -> None:
         """A world with a segment or two; the first apply is the story's business."""
-        self.part_limit = self.random.choice([None, None, 700])
+        if limit := self.random.choice([None, None, 700]):
+            self.place.destination["max_upload_bytes"] = limit
         for _ in range(self.random.choice([1, 1, 2])):
             self._add_segment()
 
@@ -347,7 +347,7 @@ class Story:
         place = self.place
         trouble = Trouble(place.emulator, place.state, faults, dies_at, copied_at)
         try:
-            report = place.attempt(trouble, self.part_limit, saved)
+            report = place.attempt(trouble, saved)
         except DestinationError as error:
             if not faults and not self.place.alive() and "has not finished" not in str(error):
                 raise

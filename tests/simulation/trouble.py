@@ -34,8 +34,8 @@ FOR_EVER = 10**9
 SCRIPTS = {
     "late": ExecutionScript(starts_after_polls=12),
     "very late": ExecutionScript(starts_after_polls=20),
-    "fails": ExecutionScript(ends_as="FAILED"),
-    "is canceled": ExecutionScript(ends_as="CANCELED"),
+    "fails": ExecutionScript(ends_as="FAILED", applies="some"),
+    "is canceled": ExecutionScript(ends_as="CANCELED", applies="some"),
     "strange words": ExecutionScript(shown=("PENDING", "RUNNING", "LOST", "WHAT", "RUNNING")),
     "never ends": ExecutionScript(starts_after_polls=FOR_EVER, ends_as="FAILED"),
     "result missing": ExecutionScript(patch={"result": None, "parameters": None}),

@@ -318,7 +318,7 @@ class World:
         table = self.tables.get(name)
         where = table.keys.get("segment_id", name) if table else name
         found = self.emulator.members(where).items()
-        return {who: m.data_bag and canonical(json.loads(m.data_bag)) for who, m in found}
+        return {who: m.data_bag and _canonical_or_none(json.loads(m.data_bag)) for who, m in found}
 
     def _check_journal(self, upload: Upload) -> None:
         """What must be durable when the first byte has arrived: asserted by the receiver."""
@@ -347,9 +347,14 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _bag(values: Mapping[str, Any], table: Table) -> str | None:
     if "data_bag" in table.columns:
-        return values["data_bag"] and canonical(json.loads(values["data_bag"]))
+        return values["data_bag"] and _canonical_or_none(json.loads(values["data_bag"]))
     names = table.keys.get("data_bag")
     return canonical({name: values[name] for name in names}) if names else None
+
+
+def _canonical_or_none(bag: Mapping[str, Any]) -> str | None:
+    """None for an empty data bag, which is how a member loses one."""
+    return canonical(bag) if bag else None
 
 
 def canonical(bag: Mapping[str, Any]) -> str:
