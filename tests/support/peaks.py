@@ -11,12 +11,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTE = 1024 * 1024
+MOST_SECONDS = 20
+"""Of processor time: a case that takes more is killed."""
 PROGRAM = """
-import json, os, sys, traceback
+import json, os, resource, sys, traceback
 {setup}
 for case in [None, *json.loads(sys.stdin.read())]:
     child = os.fork()
     if not child:
+        resource.setrlimit(resource.RLIMIT_CPU, ({most_seconds}, {most_seconds}))
         try:
             if case is not None:
                 run(case)
@@ -52,7 +55,7 @@ def measured(setup: str, cases: Sequence[str], folder: Path) -> Mapping[str, Tak
     own.
     """
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(setup=setup)],
+        [sys.executable, "-c", PROGRAM.format(setup=setup, most_seconds=MOST_SECONDS)],
         input=json.dumps(list(cases)),
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "2"},
