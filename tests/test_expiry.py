@@ -312,3 +312,37 @@ def test_serials_order_the_runs_whatever_the_clock_says(world: World) -> None:
         assert world.apply(allowed=("vip",)).exit is Exit.DONE
         assert world.plan().serial == number
     assert_sound(world)
+
+
+def test_who_is_due_is_renewed_to_the_second(world: World) -> None:
+    monthly(world, 1)
+
+    def renewed_after(seconds: int) -> bool:
+        world.clock.wrong_by_ms = seconds * 1000
+        return totals(world).renew == 1
+
+    early, due = 0, 30 * 86_400
+    while due - early > 1:
+        middle = (early + due) // 2
+        early, due = (early, middle) if renewed_after(middle) else (middle, due)
+    world.clock.wrong_by_ms = 0
+    assert 0.25 <= due / (30 * 86_400) <= 0.5
+    world.advance(seconds=due - 1)
+    assert world.apply().run is None
+    world.advance(seconds=1)
+    assert world.apply().plan.totals.renew == 1
+    assert_sound(world)
+
+
+def test_a_leap_day_is_a_day(world: World) -> None:
+    noon_before = 1_835_352_000_000  # 2028-02-28 12:00 UTC
+    world.advance(seconds=(noon_before - world.clock.now_ms()) / 1000)
+    world.define("vip", rows=["a", "b"], expiration="2d")
+    world.apply()
+    [expiry] = {member.expires_at_ms for member in world.emulator.members("vip").values()}
+    assert 0 <= expiry - (noon_before + 2 * DAY_MS) < MINUTE_MS
+    for _ in range(4):
+        world.advance(days=1)
+        assert len(world.members("vip")) == 2
+        world.apply()
+        assert_sound(world)

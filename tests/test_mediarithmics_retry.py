@@ -78,34 +78,81 @@ def test_a_passing_trouble_is_waited_out_with_growing_pauses(status: int) -> Non
     assert clock.slept == [0.5, 1, 2, 4]
 
 
+def upload(found: Mediarithmics, folder: Path) -> object:
+    payload = folder / "payload"
+    payload.write_bytes(b"{}\n")
+    return found.upload("1", payload)
+
+
+READS: dict[str, Callable[[Mediarithmics, Path], object]] = {
+    "look-up by id": lambda found, _: found.look_up_segment(Address("segment_id", "1")),
+    "look-up by name": lambda found, _: found.look_up_segment(
+        Address("segment_technical_name", "a")
+    ),
+    "find imports": lambda found, _: found.find_imports("a"),
+    "list executions": lambda found, _: found.list_executions("1"),
+    "error file": lambda found, folder: found.fetch_error_file("mics://x", folder / "errors"),
+}
+WRITES: dict[str, Callable[[Mediarithmics, Path], object]] = {
+    "create an import": lambda found, _: found.create_import("segsync-x"),
+    "upload": upload,
+}
+REQUESTS = {**READS, **WRITES}
+LISTS = ("look-up by name", "find imports", "list executions")
+SAID = {"status": "error", "error": "not for you", "error_id": "e-1"}
+
+
+@pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("status", TRANSIENT)
-def test_after_five_attempts_the_platforms_last_word_is_told(status: int) -> None:
-    with (
-        RawServer(
-            answer({"status": "error", "error": "busy", "error_id": "e-1"}, status)
-        ) as server,
-        fails(Refused, f"HTTP {status}", "busy", "e-1") as caught,
-    ):
-        ask(destination(server.url))
-    assert caught[0].status == status
-    assert len(server.requests) == 5
-
-
-@pytest.mark.parametrize("status", FINAL)
-def test_a_refusal_is_not_asked_again(status: int) -> None:
-    no = answer({"status": "error", "error": "no", "error_id": "e-1"}, status)
-    missing = Address("segment_id", "1")
-    with RawServer(no) as server, fails(Refused, f"HTTP {status}", "no") as caught:
-        destination(server.url).look_up_segment(missing)
+def test_after_five_attempts_the_platforms_last_word_is_told(
+    name: str, status: int, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    words = (f"HTTP {status}", "not for you", "e-1")
+    with RawServer(answer(SAID, status)) as server, fails(Refused, *words) as caught:
+        READS[name](destination(server.url, clock=clock), tmp_path)
     assert (caught[0].status, caught[0].error_id) == (status, "e-1")
+    assert (len(server.requests), clock.slept) == (5, [0.5, 1, 2, 4])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("status", TRANSIENT)
+def test_a_passing_trouble_leaves_a_writing_request_unknown_and_sent_once(
+    name: str, status: int, tmp_path: Path
+) -> None:
+    with RawServer(answer(SAID, status)) as server, fails(OutcomeUnknown, "not for you"):
+        WRITES[name](destination(server.url), tmp_path)
+    assert [one.method for one in server.requests].count("POST") == 1
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("status", FINAL)
+def test_a_refusal_is_not_asked_again(name: str, status: int, tmp_path: Path) -> None:
+    words = (f"HTTP {status}", "not for you", "e-1")
+    with RawServer(answer(SAID, status)) as server, fails(Refused, *words) as caught:
+        REQUESTS[name](destination(server.url), tmp_path)
+    assert (caught[0].status, caught[0].error_id) == (status, "e-1")
+    # A list may be refused for the size of its pages.
+    assert len(server.requests) == (2 if status == 400 and name in LISTS else 1)
+    assert not (tmp_path / "errors").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if name != "look-up by id"])
+def test_what_is_not_there_is_not_asked_for_again(name: str, tmp_path: Path) -> None:
+    with RawServer(answer(SAID, 404)) as server, fails(Refused, "HTTP 404"):
+        REQUESTS[name](destination(server.url), tmp_path)
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("status", SENSELESS)
-def test_a_status_without_sense_is_not_asked_again(status: int) -> None:
-    with RawServer(answer(b"", status)) as server, fails(ProtocolError):
-        ask(destination(server.url))
+def test_a_status_without_sense_is_not_asked_again(name: str, status: int, tmp_path: Path) -> None:
+    kind = OutcomeUnknown if name == "upload" else ProtocolError
+    with RawServer(answer(b"", status)) as server, fails(kind):
+        REQUESTS[name](destination(server.url), tmp_path)
     assert len(server.requests) == 1
+    assert not (tmp_path / "errors").exists()
 
 
 @pytest.mark.parametrize(
@@ -191,31 +238,6 @@ def test_the_jitter_is_a_share_of_the_pause() -> None:
         Patience(clock, lambda: next(shares), lambda _: None).call(attempt)
     assert clock.slept == [0, 0.25, 1, 4]
     assert len(failures) == 5
-
-
-REQUESTS: dict[str, Callable[[Mediarithmics, Path], object]] = {
-    "look-up by id": lambda found, _: found.look_up_segment(Address("segment_id", "1")),
-    "look-up by name": lambda found, _: found.look_up_segment(
-        Address("segment_technical_name", "a")
-    ),
-    "find imports": lambda found, _: found.find_imports("a"),
-    "list executions": lambda found, _: found.list_executions("1"),
-    "error file": lambda found, folder: found.fetch_error_file("mics://x", folder / "errors"),
-}
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-@pytest.mark.parametrize("status", [401, 403, 503])
-def test_every_reading_request_tells_the_platforms_refusal(
-    name: str, status: int, tmp_path: Path
-) -> None:
-    clock = FakeClock()
-    no = answer({"status": "error", "error": "not for you"}, status)
-    with RawServer(no) as server, fails(Refused, "not for you") as caught:
-        REQUESTS[name](destination(server.url, clock=clock), tmp_path)
-    assert caught[0].status == status
-    assert len(clock.slept) == (4 if status == 503 else 0)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

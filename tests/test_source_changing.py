@@ -14,7 +14,7 @@ from segsync.emulator.world import Upload
 from segsync.errors import SourceError
 from segsync.plan import Plan
 from segsync.report import Exit
-from tests.support.sources import Database, opened, read, write_elsewhere
+from tests.support.sources import database, opened, read, write_elsewhere
 from tests.support.world import World, assert_sound
 
 
@@ -83,19 +83,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("lane", ["sqlite-adbc", "postgresql-adbc", "mariadb-pymysql"])
 def test_a_change_between_two_queries_is_not_seen_or_is_an_error(
-    request: pytest.FixtureRequest, tmp_path: Path, dialect: Any, change: str
+    request: pytest.FixtureRequest, tmp_path: Path, lane: str, change: str
 ) -> None:
     """Never fewer rows: SQLite keeps the writer out or the snapshot, PostgreSQL its snapshot, and
-    its locks on what was read."""
-    url = f"sqlite:///{tmp_path / 'base.db'}"
-    if dialect == "postgresql":
-        url = request.getfixturevalue("postgresql").url("postgresql")
-    base = Database(dialect, url, "auto")
-    if dialect == "postgresql":
-        base.write("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-    else:
+    its locks on what was read; MariaDB its snapshot, or no reader of a table that was altered."""
+    base = database(request, tmp_path, lane)
+    if base.dialect == "sqlite":
         base.write("PRAGMA journal_mode = WAL")
     base.write("CREATE TABLE first (id integer)", "INSERT INTO first VALUES (7)")
     with opened(

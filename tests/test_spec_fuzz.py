@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import random
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
 from segsync.errors import Problem, SpecError
-from segsync.spec import load_spec, yaml_text
+from segsync.spec import json_schema, load_spec, yaml_text
+from tests.support.peaks import Taken, measured
+from tests.support.seeds import SEEDS, lay_out
 from tests.support.size import size
-from tests.support.specs import ENVIRON, EXAMPLE, FULL, HEAD, ONE, SpecFolder
+from tests.support.specs import ENVIRON, HEAD, ONE, SpecFolder
 
 SLOWEST = 2.0
 """Seconds of processor time: what else the machine does must not decide a test."""
-SEEDS = [
-    EXAMPLE.read_bytes(),
-    FULL.encode(),
-    (ONE + "include: ['**/*.yaml']\n").encode(),
-    (HEAD + "segments: {a: {query_file: q.sql, params: {p: '${X:-1}'}}}\n").encode(),
-]
+MOST_MEMORY = 200_000_000
+"""Bytes, of the whole process."""
 FRAGMENTS = [
     b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\xf0\x9f",
     b"\xf0\x9f\x98\x80", b"&a ", b"*a", b"<<: ", b"!!str ", b"!", b"---\n", b"...\n", b"? ",
@@ -52,8 +52,7 @@ VALUES = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecFolder:
     monkeypatch.chdir(tmp_path)
     folder = SpecFolder(tmp_path)
-    folder.write("q.sql", "SELECT :p")
-    folder.write("more/b.yaml", "segments: {b: {query: SELECT 1}}")
+    lay_out(folder)
     return folder
 
 
@@ -75,8 +74,30 @@ def check(folder: SpecFolder, content: bytes) -> bool:
     return not found
 
 
+@pytest.mark.parametrize("number", range(len(SEEDS)))
+def test_what_is_mutated_is_right_before(folder: SpecFolder, number: int) -> None:
+    assert check(folder, SEEDS[number].encode())
+
+
+def test_what_is_mutated_has_every_key() -> None:
+    text = "\n".join(SEEDS)
+    assert len(SEEDS) == len(set(SEEDS)) == 30
+    for key in keys_of(json_schema()):
+        assert re.search(rf"\b{key}:", text), key
+
+
+def keys_of(schema: object) -> set[str]:
+    """The keys that a JSON schema names, at any depth."""
+    if isinstance(schema, list):
+        return {key for part in schema for key in keys_of(part)}
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", {}))
+    return own.union(*(keys_of(part) for part in schema.values()))
+
+
 def mutated(source: random.Random) -> bytes:
-    raw = bytearray(source.choice(SEEDS))
+    raw = bytearray(source.choice(SEEDS).encode())
     for _ in range(source.choice([1, 1, 2, 4, 20])):
         at = source.randrange(len(raw))
         match source.randrange(4):
@@ -145,9 +166,30 @@ LARGE = {
 }  # fmt: skip
 
 
+MEASURED = """
+from pathlib import Path
+from tests.support.specs import SpecFolder
+from tests.test_spec_fuzz import LARGE, MEBIBYTE, check
+
+def run(name):
+    check(SpecFolder(Path(".")), LARGE[name].encode()[:MEBIBYTE])
+"""
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Taken]:
+    """What each of LARGE takes, in a process of its own."""
+    path = tmp_path_factory.mktemp("large")
+    lay_out(SpecFolder(path))
+    return measured(MEASURED, list(LARGE), path)
+
+
 @pytest.mark.parametrize("name", LARGE)
-def test_a_mebibyte_of_anything_is_read_or_refused_soon(folder: SpecFolder, name: str) -> None:
-    check(folder, LARGE[name].encode()[:MEBIBYTE])
+def test_a_mebibyte_of_anything_is_read_or_refused_soon_and_in_little_memory(
+    taken: Mapping[str, Taken], name: str
+) -> None:
+    assert taken[name].status == 0, taken[name].told
+    assert taken[name].peak < MOST_MEMORY
 
 
 def test_five_hundred_segments_load_in_a_blink(folder: SpecFolder) -> None:

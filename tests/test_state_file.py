@@ -25,6 +25,7 @@ from segsync.report import Exit
 from segsync.state import Identity, create, database, is_there, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.crash import apply_until_killed
+from tests.support.size import size
 from tests.support.world import World, assert_sound
 
 NOBODY = 65534
@@ -242,6 +243,7 @@ WRONG: dict[str, Callable[[Path], Any]] = {
                                              " WHERE identifier = 'h40'"),
     "no rejects": with_statement("DELETE FROM rejects"),
     "another serial": with_statement("UPDATE identity SET serial = 1"),
+    "another lineage": with_statement("UPDATE identity SET lineage = '0123456789abcdef01234567'"),
     "another name": with_statement("UPDATE segments SET value = 'vap' WHERE value = 'vip'"),
     "another compartment": with_statement("UPDATE keyspaces SET compartment_id = '9'"
                                           " WHERE compartment_id = '1'"),
@@ -453,7 +455,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(world: World, shard: int) -> None:
     used = [position for position, byte in enumerate(good) if byte]
     chance = random.Random(shard)
     refused = 0
-    for number in range(50):
+    for number in range(size(50, 1250)):
         at = chance.choice(used) if number % 2 else chance.randrange(len(good))
         bad = bytearray(good)
         bad[at] ^= 1 << chance.randrange(8)

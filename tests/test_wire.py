@@ -254,7 +254,7 @@ def test_an_empty_or_absent_payload_sends_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_beyond_the_limit_is_cut_off(start: bytes, more: bytes) -> None:
-    with RawServer(endless(start, more)) as server, fails(ProtocolError, "larger than 4 MiB"):
+    with RawServer(endless(start, more)) as server, fails(ProtocolError, "larger than 2 MiB"):
         wire(server.url).exchange(asking(seconds=20))
 
 
@@ -266,8 +266,8 @@ def test_a_compressed_answer_is_not_inflated() -> None:
 
 
 def test_an_answer_at_the_limit_is_read_whole() -> None:
-    with RawServer(answer(b"x" * 4 * MIB)) as server:
-        assert len(wire(server.url).exchange(asking()).body) == 4 * MIB
+    with RawServer(answer(b"x" * 2 * MIB)) as server:
+        assert len(wire(server.url).exchange(asking()).body) == 2 * MIB
 
 
 # Whatever comes

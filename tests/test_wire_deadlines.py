@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 
@@ -53,6 +55,35 @@ def silent_after(data: bytes) -> Step:
 def test_an_answer_that_does_not_end_is_cut_at_the_deadline(step: Step) -> None:
     with RawServer(step) as server, lasting(SECONDS), fails(OutcomeUnknown, "within 0.4 s"):
         wire(server.url).exchange(asking(seconds=SECONDS))
+
+
+LONGER = 4.0
+"""Seconds of which a tenth is more than the slowness of a machine; the cases wait side by side."""
+
+
+def test_a_longer_deadline_holds_within_a_tenth(tmp_path: Path) -> None:
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"x" * 20_000_000)
+    taking: list[Step] = [slow_reader(1_000_000), silence]
+    answering: list[Step] = [
+        silence,
+        dripping(head(length=10_000) + b"x" * 10_000, 0.02),
+        dripping(head(headers={"X": "y" * 10_000}, length=0), 0.02),
+        dripping(head(headers={"Transfer-Encoding": "chunked"}) + b"1\r\nx\r\n" * 5000, 0.02),
+    ]
+
+    def took(step: Step) -> float:
+        body = FileBody(payload) if step in taking else None
+        request = asking(method="POST" if body else "GET", body=body, seconds=LONGER)
+        with RawServer(step) as server:
+            started = time.monotonic()
+            with fails(OutcomeUnknown, "within 4 s"):
+                wire(server.url).exchange(request)
+            return time.monotonic() - started
+
+    with ThreadPoolExecutor(8) as pool:
+        for seconds in pool.map(took, [*taking, *answering]):
+            assert LONGER * 0.9 <= seconds <= LONGER * 1.1
 
 
 def test_a_slow_answer_within_the_deadline_is_read() -> None:

@@ -19,6 +19,8 @@ from segsync.printable import printable
 from segsync.secret import Redactor
 
 SHOWN_CHARACTERS = 300
+READ_CHARACTERS = 4 * SHOWN_CHARACTERS
+"""What of a text is looked through for members: hiding them in megabytes takes hours."""
 SUCCESSES = frozenset((200, 201, 202, 203))
 
 Clean = Callable[[str], str]
@@ -42,15 +44,17 @@ def cleaner(redactor: Redactor) -> Clean:
     """The Clean of one set of secrets. Secrets go first, or a cut could leave half of one."""
 
     def clean(text: str) -> str:
-        shown = printable(hide_members(redactor(text))).strip()
-        return shown if len(shown) <= SHOWN_CHARACTERS else _cut(shown)
+        read = _cut(redactor(text), READ_CHARACTERS)
+        return _cut(printable(hide_members(read)).strip(), SHOWN_CHARACTERS)
 
     return clean
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int) -> str:
     """The start of a long text, in whole words: half of an identifier could not be told as one."""
-    return re.sub(r"[^\s\"'<>:;,=]+$", "", text[:SHOWN_CHARACTERS]) + "…"
+    if len(text) <= most:
+        return text
+    return re.sub(r"[^\s\"'<>:;,=]+$", "", text[:most]) + "…"
 
 
 def is_transient(status: int) -> bool:
@@ -70,7 +74,7 @@ def failure(answer: Answer, purpose: str, clean: Clean) -> DestinationError | No
             hint="nothing was sent there; destination.api_url must be the API's own address",
         )
     if 400 <= status < 600:
-        return _refused(answer, purpose, clean)
+        return _refused(answer, section(_parse(answer.body)), purpose, clean)
     return ProtocolError(f"could not {purpose}: unexpected HTTP status {status}")
 
 
@@ -86,7 +90,8 @@ def envelope(answer: Answer, purpose: str, clean: Clean) -> dict[str, Any]:
             f"could not {purpose}: the answer is {content}: {said}",
             hint="is destination.api_url the API, and not a web page or a proxy before it?",
         ).saying(said, hide_strangers)
-    raise_if_error(answer, purpose, clean)
+    if content.get("status") == "error":
+        raise _refused(answer, content, purpose, clean)
     if content.get("status") != "ok" or content.get("data") is None:
         said = _start(answer, clean)
         raise ProtocolError(
@@ -97,8 +102,9 @@ def envelope(answer: Answer, purpose: str, clean: Clean) -> dict[str, Any]:
 
 def raise_if_error(answer: Answer, purpose: str, clean: Clean) -> None:
     """Raises Refused where the body is an error of the platform, whatever the HTTP status says."""
-    if section(_parse(answer.body)).get("status") == "error":
-        raise _refused(answer, purpose, clean)
+    content = section(_parse(answer.body))
+    if content.get("status") == "error":
+        raise _refused(answer, content, purpose, clean)
 
 
 def identifier(value: object) -> str:
@@ -121,8 +127,7 @@ def section(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _refused(answer: Answer, purpose: str, clean: Clean) -> Refused:
-    content = section(_parse(answer.body))
+def _refused(answer: Answer, content: dict[str, Any], purpose: str, clean: Clean) -> Refused:
     text = content.get("error") or content.get("error_code")
     said = clean(str(text)) if text else _start(answer, clean)
     error_id = content.get("error_id")
@@ -145,7 +150,7 @@ def _target(answer: Answer) -> str:
 
 
 def _start(answer: Answer, clean: Clean) -> str:
-    text = answer.body[: 4 * SHOWN_CHARACTERS].decode("utf-8", errors="replace")
+    text = answer.body[:READ_CHARACTERS].decode("utf-8", errors="replace")
     return clean(text) or "(nothing)"
 
 

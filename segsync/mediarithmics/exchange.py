@@ -28,7 +28,7 @@ class Limits:
     upload_bytes_per_second: int = 100_000
     stall_seconds: float = 60.0
     error_file_seconds: float = 900.0
-    answer_bytes: int = 4 * MIB
+    answer_bytes: int = 2 * MIB
     error_file_bytes: int = 1024 * MIB
 
     def for_upload(self, size: int) -> float:

@@ -196,7 +196,12 @@ def _engine(url: str, folder: Path | None) -> Engine:
     except ModuleNotFoundError:
         raise _missing("sqlalchemy") from None
 
-    options: dict[str, Any] = {"poolclass": sqlalchemy.NullPool, "hide_parameters": True}
+    options: dict[str, Any] = {
+        "poolclass": sqlalchemy.NullPool,
+        "hide_parameters": True,
+        # The end of a connection ends its transaction; a lost one would be told as a traceback.
+        "pool_reset_on_return": None,
+    }
     try:
         place = sqlalchemy.make_url(with_driver(url))
         name = place.get_dialect().driver

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 START_TIMEOUT_S = 60
@@ -31,19 +33,96 @@ class Server:
     user: str
     password: str
     database: str
+    machine: Machine
 
     def url(self, scheme: str) -> str:
         """A SQLAlchemy URL of the test database."""
         return f"{scheme}://{self.user}:{self.password}@127.0.0.1:{self.port}/{self.database}"
 
 
+class Machine:
+    """The processes of a server: they can be killed, and started again on the same data."""
+
+    def __init__(self, user: str, command: Sequence[object], directory: Path, port: int) -> None:
+        self._user = user
+        self._command = [str(part) for part in command]
+        self._directory = directory
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; PostgreSQL has others below it."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                **_as_user(self._user),
+                cwd=self._directory,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        address = ("127.0.0.1", self._port)
+        _until(lambda: socket.create_connection(address, 1).close(), self._process, self._directory)
+
+    def kill(self) -> None:
+        """All of it at once, as when the power fails."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        below = psutil.Process(self.pid).children(recursive=True)
+        for process in (*below, self._process):
+            process.kill()
+        self._process.wait()
+        while any(map(_lives, below)):
+            time.sleep(0.01)
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """A PostgreSQL server that keeps nothing: its database is `test`, its user may do anything."""
+    with _postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal_postgresql() -> Iterator[Server]:
+    """One that a test may kill, and has to start again."""
+    with _postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """A MariaDB server that keeps nothing: its database is `test`, its user may do anything."""
+    with _mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal_mariadb() -> Iterator[Server]:
+    """One that a test may kill, and has to start again."""
+    with _mariadb() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _postgresql() -> Iterator[Server]:
     with _private_directory("postgres") as directory:
-        server = Server(_free_port(), "tester", "pg-secret-word", "test")
+        port = _free_port()
         binaries = max(Path("/usr/lib/postgresql").glob("*/bin"))
         data = directory / "data"
+        command = [
+            *(binaries / "postgres", "-D", data, "-p", port, "-k", directory),
+            *("-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"),
+            *("-c", "timezone=America/New_York"),
+        ]
+        machine = Machine("postgres", command, directory, port)
+        server = Server(port, "tester", "pg-secret-word", "test", machine)
         password_file = directory / "password"
         password_file.write_text(server.password)
         _own(password_file, "postgres")
@@ -53,12 +132,7 @@ def postgresql() -> Iterator[Server]:
             *("-D", data, "-U", server.user, "--pwfile", password_file, "--auth=scram-sha-256"),
             *("--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"),
         )
-        command = [
-            *(binaries / "postgres", "-D", data, "-p", server.port, "-k", directory),
-            *("-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"),
-            *("-c", "timezone=America/New_York"),
-        ]
-        with _running("postgres", command, directory, server.port):
+        with _running(machine):
             _until(lambda: _postgresql_ready(server))
             yield server
 
@@ -71,32 +145,33 @@ def _postgresql_ready(server: Server) -> None:
         connection.execute("CREATE DATABASE test")
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[Server]:
-    """A MariaDB server that keeps nothing: its database is `test`, its user may do anything."""
+@contextlib.contextmanager
+def _mariadb() -> Iterator[Server]:
     with _private_directory("mysql") as directory:
-        server = Server(_free_port(), "tester", "my-secret-word", "test")
+        port = _free_port()
         data = directory / "data"
-        _run(
-            "mysql",
-            *("mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"),
-            "--auth-root-authentication-method=normal",
-        )
         init = directory / "init.sql"
-        init.write_text(
-            f"CREATE DATABASE {server.database};\n"
-            f"CREATE USER {server.user}@'%' IDENTIFIED BY '{server.password}';\n"
-            f"GRANT ALL ON *.* TO {server.user}@'%';\n"
-        )
-        _own(init, "mysql")
         command = [
-            *("mariadbd", "--no-defaults", f"--datadir={data}", f"--port={server.port}"),
+            *("mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}"),
             *(f"--socket={directory}/socket", "--bind-address=127.0.0.1", f"--init-file={init}"),
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"),
             *("--default-time-zone=-05:00", "--character-set-server=utf8mb4"),
             "--skip-name-resolve",
         ]
-        with _running("mysql", command, directory, server.port):
+        machine = Machine("mysql", command, directory, port)
+        server = Server(port, "tester", "my-secret-word", "test", machine)
+        _run(
+            "mysql",
+            *("mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"),
+            "--auth-root-authentication-method=normal",
+        )
+        init.write_text(
+            f"CREATE DATABASE IF NOT EXISTS {server.database};\n"
+            f"CREATE USER IF NOT EXISTS {server.user}@'%' IDENTIFIED BY '{server.password}';\n"
+            f"GRANT ALL ON *.* TO {server.user}@'%';\n"
+        )
+        _own(init, "mysql")
+        with _running(machine):
             _until(lambda: _mariadb_ready(server))
             yield server
 
@@ -123,23 +198,21 @@ def _private_directory(user: str) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _running(user: str, command: Sequence[object], directory: Path, port: int) -> Iterator[None]:
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            **_as_user(user),
-            cwd=directory,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+def _lives(process: psutil.Process) -> bool:
     try:
-        _until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process, directory)
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextlib.contextmanager
+def _running(machine: Machine) -> Iterator[None]:
+    try:
+        machine.start()
         yield
     finally:
         # PostgreSQL's fast and MariaDB's clean shutdown take seconds for data that nobody keeps.
-        process.kill()
-        process.wait()
+        machine.kill()
 
 
 def _until(

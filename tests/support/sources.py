@@ -36,6 +36,7 @@ LANES: dict[str, tuple[Dialect, Lane]] = {
     "duckdb": ("duckdb", "auto"),
 }
 """Every way of reading, and the database that it reads."""
+SCHEMES = {"postgresql": "postgresql", "mariadb": "mariadb+pymysql"}
 
 
 def segment(query: str, *bag: str, params: Mapping[str, ParamValue] | None = None) -> Segment:
@@ -157,8 +158,7 @@ def database(request: pytest.FixtureRequest, directory: Path, name: str) -> Data
         made.connect().close()
         return made
     server: Server = request.getfixturevalue(dialect)
-    scheme = {"postgresql": "postgresql", "mariadb": "mariadb+pymysql"}[dialect]
-    made = Database(dialect, server.url(scheme), lane)
+    made = Database(dialect, server.url(SCHEMES[dialect]), lane)
     if dialect == "postgresql":
         made.write("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     else:

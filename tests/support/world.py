@@ -112,6 +112,7 @@ class World:
         self.tables: dict[str, Table] = {}
         self.removed: dict[str, str] = {}
         self.destination: dict[str, Any] = {}
+        self.sources = {"shop": "sqlite:///shop.db"}
         self.timing = Timing()
         self.limits = Limits()
         self.said = Said()
@@ -193,14 +194,15 @@ class World:
         draft = path.with_suffix(f".{get_ident()}")
         draft.write_text(json.dumps(self._document(), ensure_ascii=False))
         draft.replace(path)
-        return load_spec(path, {"TOKEN": TOKEN})
+        return load_spec(path, {"TOKEN": TOKEN, **self.sources})
 
     def _document(self) -> dict[str, Any]:
         destination = {"datamart_id": "1509", "api_token": "${TOKEN}", "api_url": self.url}
         return {
             "version": 1,
             "destination": destination | self.destination,
-            "sources": {"shop": "sqlite:///shop.db"},
+            "sources": {name: f"${{{name}}}" for name in self.sources},
+            "defaults": {"source": "shop"},
             "segments": {
                 name: {"query": self._query(name, table), **table.keys}
                 for name, table in self.tables.items()
