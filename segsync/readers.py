@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from threading import Thread
 
@@ -51,7 +51,7 @@ class _Opening:
 
 
 def _close(opened: Future[Source]) -> None:
-    with suppress(SourceError):
+    if not opened.exception():
         opened.result().close()
 
 
