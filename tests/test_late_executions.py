@@ -103,7 +103,7 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     world.save(tmp_path / "plan", allowed=("vip",))
     world.apply_saved(tmp_path / "plan")
     assert seen == ["SUCCEEDED"]
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     assert_sound(world, in_flight=2)
 
 
