@@ -263,7 +263,7 @@ def test_a_removed_segment_with_rejected_removals_stays_until_they_are_done(worl
     assert world.apply().exit is Exit.REJECTED
     world.emulator.accept_all()
     world.emulator.refused.clear()
-    world.settle(applies=1)
+    world.settle()
     assert not world.members("vip")
     assert_sound(world)
 
@@ -793,7 +793,7 @@ def test_who_is_in_doubt_and_whose_row_is_invalid_is_not_removed(
         assert {i.value for i in world.emulator.members("vip")} == {"x", "y"}
     assert not world.plan().changes_something
     world.fill("vip", [("y", None, 1)])
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -841,7 +841,7 @@ def test_a_look_up_that_is_refused_is_an_error_of_its_segment(
     assert other.error is None
     assert report.exit is Exit.ERROR
     assert world.emulator.members("other")
-    world.settle(applies=1)
+    world.settle()
 
 
 @pytest.mark.parametrize("forbidden", [1, 2])
@@ -886,10 +886,10 @@ def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -
     world.drop("vip", "delete")
     assert "write `removed: {vip: keep}`" in last_error(world)
     world.removed["vip"] = "keep"
-    world.settle(applies=1)
+    world.settle()
     world.removed.clear()
     world.tables["vip"] = table
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -934,11 +934,11 @@ def test_two_stored_segments_that_are_one_can_be_ended_without_losing_members(
     mine = world.tables["mine"]
     world.drop("mine")
     world.drop("vip")
-    world.settle(applies=1)
+    world.settle()
     assert not emulator.members("vip")
     world.removed.clear()
     world.tables["mine"] = mine
-    world.settle(applies=1)
+    world.settle()
     assert {i.value for i in emulator.members("vip")} == {"x", "y", "w"}
 
 
@@ -984,7 +984,7 @@ def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     found = re.search(r"`removed: (.*?)`", error or "")
     assert found
     world.removed = yaml.safe_load(found[1])
-    world.settle(applies=2)
+    world.settle(applies=2)  # the one must be out of the state before the other can be in it
     assert_sound(world)
 
 
@@ -1042,7 +1042,7 @@ def test_a_segment_that_was_renamed_on_the_platform_leaves_nobody_behind(world: 
     world.emulator.change_segment("vips", technical_name="vip")
     world.apply()
     world.emulator.change_segment("vip", technical_name="vips")
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 

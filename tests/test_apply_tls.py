@@ -54,7 +54,7 @@ def test_an_upload_that_breaks_off_within_tls(world: World, at: str, how: str) -
     fault: Fault = Cut(at, how=how)  # type: ignore[arg-type]  # its words
     world.emulator.faults.add("upload", fault)
     world.apply()
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 

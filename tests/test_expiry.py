@@ -57,7 +57,7 @@ def test_removals_of_those_who_have_just_lapsed_are_told_apart(world: World) -> 
     counts = totals(world)
     assert (counts.snapshot, counts.add, counts.remove, counts.after) == (0, 2, 19, 2)
     assert counts.removed_uncounted == 19
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     world.accounts("vip", "u0")
     counts = totals(world)
     assert counts.snapshot + counts.add - counts.remove == counts.after

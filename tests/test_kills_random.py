@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from segsync.state import open_state
 from tests.support.cli import environment
 from tests.support.kills import (
     APPLY,
@@ -26,6 +25,7 @@ from tests.support.kills import (
     assert_one_apply_is_enough,
     change,
     fill,
+    has_open_run,
     killed_at,
     traced,
 )
@@ -36,7 +36,15 @@ from tests.support.world import TOKEN, World, assert_sound
 
 PAIR_SHARDS, TIME_SHARDS = 8, 4
 CALLS = ("pwrite64", *FILES, *WIRE)
-HIGHEST = {"pwrite64": 136, "fsync": 40, "unlink": 11, "sendto": 11, "recvfrom": 9, "write": 8}
+HIGHEST = {
+    "pwrite64": 156,
+    "fsync": 50,
+    "unlink": 13,
+    "sendto": 11,
+    "write": 10,
+    "recvfrom": 9,
+    "connect": 5,
+}
 """About how often an apply makes such a call; all others are rare."""
 
 
@@ -68,13 +76,13 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
         if killed_at(world, *first):
             twice += killed_at(world, *second)
         try:
-            assert_one_apply_is_enough(world, uploads, most=6)
+            assert_one_apply_is_enough(world, uploads, cut_off=2)
         except AssertionError as error:
             raise AssertionError(f"killed at {first}, then at {second}") from error
         if number % TIDY_EVERY == 0:
             world.apply(assume_finished=True)
     record_property("killed twice", twice)
-    assert twice
+    assert twice >= number // 5
 
 
 @pytest.mark.parametrize("shard", range(TIME_SHARDS))
@@ -99,11 +107,11 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
             process.kill()
             kills += process.wait(PATIENCE) == -signal.SIGKILL
         if number % 5 == 0:
-            world.settle(applies=1, allowed=("vip",))
+            world.settle(allowed=("vip",))
             assert_sound(world)
         if kills == size(100, 1_000) // TIME_SHARDS:
             break
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     assert_sound(world)
     record_property("kills", kills)
 
@@ -137,14 +145,14 @@ def let_run(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 STEPS = {
     "changes are written": ("fsync", 1),
-    "the run is committed": ("unlink", 3),
+    "the run is committed": ("unlink", 5),
     "an import is made": ("sendto", 3),
-    "the import is noted": ("unlink", 4),
+    "the import is noted": ("unlink", 6),
     "a part is uploaded": ("sendto", 6),
-    "its execution is noted": ("unlink", 6),
-    "the run is closed": ("unlink", 10),
+    "its execution is noted": ("unlink", 8),
+    "the run is closed": ("unlink", 12),
 }
-"""A call of the main thread at each step of the journal: a commit is an `unlink`."""
+"""A call at each step of the journal: a commit is an `unlink`, the fifth is that of the run."""
 MOST_CALLS = 500
 """Of one kind: an apply makes fewer."""
 CLOSED = ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")
@@ -203,14 +211,3 @@ def test_a_reader_who_goes_away_at_any_step_of_the_journal_stops_nothing(world: 
         assert (done.status, len(done.out)) == (0, 1), (call, nth, done.err)
         assert len(world.uploads) > uploads
         assert_sound(world)
-
-
-def has_open_run(world: World) -> bool:
-    """Whether the state says so, or cannot be opened for what a commit has left."""
-    if world.state.with_name("state.db-journal").exists():
-        return True
-    state = open_state(world.state, read_only=True)
-    try:
-        return state.open_run() is not None
-    finally:
-        state.close()

@@ -105,7 +105,7 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     world.save(tmp_path / "plan", allowed=("vip",))
     world.apply_saved(tmp_path / "plan")
     assert seen == ["SUCCEEDED"]
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     assert_sound(world, in_flight=2)
 
 
@@ -125,7 +125,7 @@ def test_what_an_old_copy_thinks_unsent_may_act_late(
     world.wrap = lambda destination: destination
     world.emulator.run_all()
     assert len(names(world)) > 2
-    world.settle(applies=1, allowed=("vip",), **options)
+    world.settle(allowed=("vip",), **options)
     assert_sound(world, in_flight=2)
 
 

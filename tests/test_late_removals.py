@@ -43,7 +43,7 @@ def in_doubt(report: Report) -> Mapping[str, int]:
 
 
 def assert_settled(world: World) -> None:
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -159,5 +159,5 @@ def test_who_is_added_by_a_plan_that_was_saved_before_a_late_removal_is_said_aga
         late.clear()
         world.apply_saved(tmp_path / "plan")
         assert emulator.is_member("vip", u1)
-        world.settle(applies=1)
+        world.settle()
         assert emulator.is_member("vip", u1)

@@ -159,7 +159,7 @@ def test_a_backup_made_during_an_apply_takes_nothing_of_it_as_unsent(
     """Its run is the last one that the platform has seen, so the copy is not refused as stale."""
     put_back_what_was_copied(world, tmp_path, moment)
     world.accounts("vip", "a")
-    world.settle(applies=1, **ALLOWED)
+    world.settle(**ALLOWED)
     assert_sound(world)
 
 
@@ -267,5 +267,5 @@ def test_nothing_is_taken_as_unsent_by_a_backup_that_could_not_ask(
         world.advance(hours=25)
         world.emulator.faults.add("list_executions", http_error(404), times=2)
     world.apply(assume_finished=way != "taken as ended", **ALLOWED)
-    world.settle(applies=1, **ALLOWED)
+    world.settle(**ALLOWED)
     assert_sound(world)

@@ -91,7 +91,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 def assert_healed(world: World, options: dict[str, Any]) -> None:
     """One apply is enough, once the platform takes everything."""
     world.emulator.accept_all()
-    world.settle(applies=1, **options)
+    world.settle(**options)
     world.emulator.refused.clear()
     if world.tables["vip"].columns == ("email_hash", "user_account_id"):
         assert_all_are_members(world)
@@ -181,7 +181,7 @@ def test_a_platform_that_stays_away_is_caught_up_with_later(
         allowed = (endpoint, fault) == ("segment_lookup", "403")
         assert allowed or report.exit is not Exit.DONE
     assert_sound(world, converged=False)
-    world.settle(applies=1, **options)
+    world.settle(**options)
     assert_sound(world)
 
 
@@ -224,7 +224,7 @@ def test_an_upload_in_doubt_is_not_forgotten_when_the_next_attempt_is_refused(
     world.emulator.behave(lists_until_seen=0)
     world.accounts("vip", "b")
     world.emulator.run_all()
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -265,7 +265,7 @@ def test_executions_may_be_late_doubled_and_strange(
         world.emulator.faults.add("upload", script)
         world.emulator.faults.add("upload", Cut("after_apply"))
         world.apply(**options)
-        world.settle(applies=1, **options)
+        world.settle(**options)
         assert_sound(world, in_flight=1 + script.duplicates)
 
 
@@ -287,7 +287,7 @@ def test_an_execution_may_end_badly_and_have_applied_some_lines(
                 world.emulator.faults.add("upload", Cut("after_apply"))
             assert world.apply().exit is Exit.UNKNOWN
         world.fill("vip", [("u0", 0), ("u5", 5), ("late", 1)])
-        world.settle(applies=1, allowed=("vip",))
+        world.settle(allowed=("vip",))
         assert_sound(world)
 
 
@@ -302,7 +302,7 @@ def test_an_import_may_be_found_twice_by_its_reference(world: World, moment: str
     assert len({made.name for made in world.emulator.imports}) == 1
     assert len(world.emulator.imports) == 2
     world.accounts("vip", "b")
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -320,7 +320,7 @@ def test_counts_that_do_not_add_up_confirm_nothing(world: World, result: dict[st
     report = world.apply()
     assert report.exit is Exit.UNKNOWN
     assert world.plan().totals.retry == 3
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -376,7 +376,7 @@ def test_a_recovery_stays_within_the_memory_limit_as_well(world: World) -> None:
     with pytest.raises(UsageError, match="memory limit"):
         world.apply(memory_limit="much")
     assert world.plan().open_run is not None
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -460,7 +460,7 @@ def test_what_the_same_apply_has_said_again_is_not_in_doubt_any_more(world: Worl
 def test_whoever_says_no_after_a_recovery_is_told_that_something_is_in_doubt(world: World) -> None:
     a_recovered_run_of_unknown_outcome(world)
     assert world.apply(confirm=lambda _plan: False).exit is Exit.UNKNOWN
-    world.settle(applies=1)
+    world.settle()
     assert world.apply(confirm=lambda _plan: False).exit is Exit.ERROR
 
 
@@ -494,7 +494,7 @@ def test_an_upload_that_shows_after_it_was_sent_again_does_no_harm(world: World)
     world.emulator.faults.add("upload", Cut("after_apply"))
     with pytest.raises(StillRunning):
         world.apply(**options)
-    world.settle(applies=1, **options)
+    world.settle(**options)
     assert len(world.emulator.executions) == 2
     assert_sound(world, in_flight=2)
 
@@ -516,7 +516,7 @@ def test_a_failed_execution_is_said_again(world: World) -> None:
     report = world.apply(**options)
     assert report.exit is Exit.UNKNOWN
     assert_sound(world, converged=False)
-    world.settle(applies=1, **options)
+    world.settle(**options)
     assert_sound(world)
 
 
@@ -529,7 +529,7 @@ def test_after_a_part_that_failed_the_later_ones_are_not_sent(world: World) -> N
     assert statuses[:2] == [PartStatus.CONFIRMED, PartStatus.UNKNOWN]
     assert set(statuses[2:]) == {PartStatus.UNSENT}
     assert_sound(world, converged=False)
-    world.settle(applies=1, **options)
+    world.settle(**options)
     assert_sound(world)
 
 
@@ -591,7 +591,7 @@ def test_an_execution_that_its_import_does_not_list_any_more_stops_as_well(world
     with pytest.raises(StillRunning):
         world.apply()
     world.emulator.behave(lists_until_seen=0)
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -610,5 +610,5 @@ def test_a_platform_that_is_away_during_a_recovery_leaves_the_run_open(
     told = [said for said in world.said.sentences if said.endswith("asking again for 15 min")]
     assert len(told) == (status == 503)
     assert world.plan().open_run is not None
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)

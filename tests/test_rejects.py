@@ -129,7 +129,7 @@ def test_an_execution_that_counts_nothing_is_never_taken_as_confirmed(world: Wor
         assert figures(report) == (0, 0, 2, 0)
         assert report.run is not None
         assert "counts no command" in report.run.problems[-1]
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -144,7 +144,7 @@ def test_where_all_commands_failed_it_is_certain_which(world: World, shape: Any)
     assert figures(world.apply()) == (0, 20, 0, 0)
     assert {item.identifier for item in rejects_of(world)} == set(names)
     emulator.accept_all()
-    world.settle(applies=1)
+    world.settle()
     emulator.refused.clear()
     assert_sound(world)
     emulator.reject([emulator.account(name) for name in names[:2]], operations=("DELETE",))
@@ -162,7 +162,7 @@ def test_platform_that_accepts_in_the_second_run_ends_with_all_members(
     world.emulator.reject([world.emulator.account("b")])
     world.apply()
     world.emulator.accept_all()
-    world.settle(applies=1)
+    world.settle()
     world.emulator.refused.clear()
     assert_sound(world)
     assert not rejects_of(world)
@@ -279,7 +279,7 @@ def test_a_pending_member_is_sent_whatever_was_rejected_before(world: World) -> 
     assert world.apply().exit is Exit.UNKNOWN
     world.emulator.accept_all()
     world.fill("vip", [("a", 1), ("b", 1)])
-    world.settle(applies=1)
+    world.settle()
     world.emulator.refused.clear()
     assert_sound(world)
 
@@ -313,7 +313,7 @@ def test_bare_identifiers_that_stand_for_several_commands_name_none(world: World
     world.emulator.reject_when(refuse_one)
     assert figures(world.apply()) == (0, 0, 4, 0)
     world.emulator.accept_all()
-    world.settle(applies=1)
+    world.settle()
     world.emulator.refused.clear()
     assert_sound(world)
 
@@ -489,6 +489,6 @@ def test_what_one_of_two_executions_refused_the_other_may_have_taken(
         world.emulator.run_all()
     world.emulator.accept_all()
     world.accounts("vip", "a")
-    world.settle(applies=1)
+    world.settle()
     world.emulator.refused.clear()
     assert_sound(world, in_flight=2)

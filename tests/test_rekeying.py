@@ -111,7 +111,7 @@ def test_a_late_removal_takes_nobody_along_who_has_a_new_number(
     world.apply()
     world.emulator.accept_all()
     world.advance(days=1)
-    world.settle(applies=2)
+    world.settle(applies=2)  # the first lets the removal through, which may take others along
     assert len(world.members("vip")) == 2 * PEOPLE
     assert not world.plan().changes_something
 
@@ -124,7 +124,7 @@ def test_newcomers_are_forgotten_when_no_removal_waits(world: World) -> None:
     with sqlite3.connect(world.state) as state:
         assert state.execute("SELECT count(*) FROM newcomers").fetchone() == (PEOPLE,)
     world.emulator.accept_all()
-    world.settle(applies=2)
+    world.settle(applies=2)  # the first lets the removal through, which may take others along
     with sqlite3.connect(world.state) as state:
         assert state.execute("SELECT count(*) FROM newcomers").fetchone() == (0,)
 
@@ -189,7 +189,7 @@ def test_additions_are_said_again_with_removals_that_failed_without_a_name(
     ]
     assert len(world.members("vip")) == 3 * PEOPLE
     world.emulator.accept_all()
-    again = world.settle(applies=1, allowed=("vip",))
+    again = world.settle(allowed=("vip",))
     assert again.plan is not None
     assert (again.plan.totals.remove, again.plan.totals.add) == (PEOPLE, PEOPLE)
     world.emulator.refused.clear()
@@ -203,7 +203,7 @@ def test_additions_are_not_sent_when_the_removals_failed(world: World) -> None:
     world.fill("vip", by_account())
     world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
     world.apply(allowed=("vip",))
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     assert_everybody_is_there(world)
 
 
@@ -299,7 +299,7 @@ def test_an_update_that_is_rejected_beside_a_late_removal_is_said_again(world: W
     assert world.apply().exit is Exit.UNKNOWN
     emulator.accept_all()
     world.fill("vip", [(None, "u0", 1), ("h1", None, 1), (None, "u2", 1)])
-    world.settle(applies=1)
+    world.settle()
     assert emulator.is_member("vip", emulator.account("u0"))
 
 
@@ -326,7 +326,7 @@ def test_whom_a_late_removal_takes_along_does_not_wait_for_an_earlier_refusal(
     emulator.accept_all()
     assert world.apply().exit is Exit.UNKNOWN
     assert not emulator.is_member("vip", emulator.account("u0"))
-    world.settle(applies=1)
+    world.settle()
     assert emulator.is_member("vip", emulator.account("u0"))
 
 
@@ -383,7 +383,7 @@ def test_a_late_upload_takes_nobody_along_who_has_a_new_number(world: World, add
     world.accounts("vip", "new0", *everybody[1:])
     world.apply()
     world.emulator.run_all()
-    world.settle(applies=1)
+    world.settle()
     assert len(world.members("vip")) == 2 * PEOPLE
     assert not world.plan().changes_something
 
@@ -402,6 +402,6 @@ def test_removals_that_a_recovery_cannot_name_any_more_take_nobody_along(world: 
     assert report.recovered is not None
     statuses = [part.status for part in report.recovered.parts]
     assert statuses == [PartStatus.UNATTRIBUTED, PartStatus.UNKNOWN]
-    world.settle(applies=1, allowed=("vip",))
+    world.settle(allowed=("vip",))
     world.emulator.refused.clear()
     assert_everybody_is_there(world)

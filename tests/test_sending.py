@@ -318,7 +318,7 @@ def test_without_that_answer_it_may_be_the_execution_of_the_earlier_one(world: W
     assert report.run.problems == ("part 2: its execution may be that of an earlier part",)
     statuses = [part.status for part in report.run.parts]
     assert statuses[:3] == [PartStatus.CONFIRMED, PartStatus.UNKNOWN, PartStatus.UNSENT]
-    world.settle(applies=1, **options)
+    world.settle(**options)
     assert_sound(world)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.mutation.modules import HERE
+from tests.simulation import oracle
+from tests.simulation.place import Place, Row
 from tests.simulation.planted import plants
 from tests.simulation.playing import command, play_all, told
+from tests.simulation.speed import in_one_thread
 from tests.simulation.story import steps_of
+from tests.simulation.trouble import Trouble
 from tests.support.size import size
 
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -39,6 +45,24 @@ def test_a_seed_is_one_schedule() -> None:
     assert first == again
     [other] = play_all([5])
     assert other.told != first.told
+
+
+def test_a_process_may_die_before_each_statement_of_a_transaction() -> None:
+    """What was not committed is gone, and one apply sets it right."""
+    died: list[str] = []
+    with in_one_thread() as folder, Place(folder / "world", Random(1)) as place:
+        for number in count(1):
+            place.cast(
+                "s0", "accounts, total", {"u1": Row(total=number), f"u{2 + number % 2}": Row()}
+            )
+            trouble = Trouble(place.emulator, place.state, dies_in=number)
+            if place.attempt(trouble, None, None):
+                break
+            died.append(trouble.died)
+            place.settle(**place.options)
+            oracle.assert_members(place)
+    assert any("INSERT INTO runs" in one for one in died)
+    assert sum("COMMIT" in one for one in died) > 5
 
 
 def test_a_story_may_be_shortened_by_leaving_out_steps() -> None:

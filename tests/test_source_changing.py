@@ -45,7 +45,7 @@ def test_what_was_shown_is_sent_though_the_source_changes(world: World, moment: 
     assert world.apply(confirm=confirm).exit is Exit.DONE
     assert world.members("vip") == shown
     assert world.tables["vip"].rows == later
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -69,7 +69,7 @@ def test_a_table_that_loses_a_column_is_an_error_and_removes_nobody(
     assert len(world.members("mail")) == 2
     world.tables["vip"].columns = good
     world.fill("vip", [("a", 1), ("b", 2)])
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 

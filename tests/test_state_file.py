@@ -498,7 +498,7 @@ def test_changes_of_an_open_run_that_are_not_those_that_were_written_are_not_rec
         assert caught.value.hint
         assert world.state.read_bytes() == bad
     world.state.write_bytes(good)
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -687,7 +687,7 @@ def test_an_open_run_whose_records_were_damaged_is_refused(world: World) -> None
             with pytest.raises(StateDamaged):
                 look(world, apply=apply)
         world.state.write_bytes(before)
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 

@@ -288,7 +288,7 @@ def test_an_apply_that_is_killed_lets_the_next_one_in(world: World) -> None:
         first.send_signal(signal.SIGSTOP)
         command(world, "apply", "--yes").check(6)
     assert world.plan().open_run is not None
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 

@@ -51,7 +51,7 @@ def test_the_outcome_of_a_run_is_told_of_the_segments_that_it_is_about(world: Wo
     world.accounts("good", "a")
     world.apply(targets=("good",), allowed=("good",))
     assert outcomes(world) == {"good": "unknown", "bad": "partly rejected"}
-    world.settle(applies=1, targets=("good",))
+    world.settle(targets=("good",))
     world.accounts("good", "a", "d")
     assert apply_until_killed(world, "after upload", targets=("good",))
     # What is under way is told apart from what has ended.

@@ -1,10 +1,14 @@
-"""Our tracer does what strace does: it injects at the same call, in the same way."""
+"""Our tracer does what strace does: it injects at the same call, in the same way.
+
+But strace counts the calls of each thread by itself, and ours those of all threads of a process.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import select
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +24,7 @@ from tests.support.kills import APPLY, by_strace, change, fill
 from tests.support.preloaded import PATIENCE, Order, Preloaded, Traced
 from tests.support.world import TOKEN, World
 
-WRITER = """
+SAYING = """
 import os, threading
 def say(word):
     try:
@@ -29,16 +33,21 @@ def say(word):
         os.write(2, type(error).__name__.encode())
 def say_twice(word):
     say(word); say(word)
+def say_beside(word):
+    thread = threading.Thread(target=say_twice, args=word); thread.start(); thread.join()
+"""
+PARENT = f"""{SAYING}
 say_twice("a")
-thread = threading.Thread(target=say_twice, args="b"); thread.start(); thread.join()
 child = os.fork()
-say_twice("c")
+say_twice("b")
 if child:
     say(str(os.waitpid(child, 0)[1]))
-    say("d")
+    say("c")
     os._exit(3)
 """
-"""Writes by two threads and a child, each of which has its own count."""
+"""Writes of a process and of its child, each of which has its own count."""
+THREADS = f"{SAYING}say_twice('a'); say_beside('b'); say_twice('c'); say_beside('d')"
+"""Writes of three threads, which are one process."""
 INJECTIONS = [
     *(f"signal=SIGKILL:when={number}" for number in range(1, 8)),
     *(f"signal=SIGINT:when={number}" for number in range(1, 8)),
@@ -58,15 +67,16 @@ def preloaded() -> Any:
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
-def test_threads_and_children_are_counted_and_end_as_under_strace(
+def test_children_are_counted_and_end_as_under_strace(
     tmp_path: Path, preloaded: Preloaded, injection: str
 ) -> None:
-    command = [sys.executable, "-I", "-S", "-c", WRITER]
-    ours, theirs = (
-        run(Order("write", injection, command, tmp_path, environment()))
-        for run in (preloaded.run, by_strace)
-    )
+    ours, theirs = (run(writing(PARENT, injection, tmp_path)) for run in (preloaded.run, by_strace))
     assert tidy(ours) == tidy(theirs)
+
+
+def writing(script: str, injection: str, folder: Path) -> Order:
+    command = [sys.executable, "-I", "-S", "-c", script]
+    return Order("write", injection, command, folder, environment())
 
 
 def tidy(done: Traced) -> Traced:
@@ -75,28 +85,49 @@ def tidy(done: Traced) -> Traced:
 
 
 @pytest.mark.parametrize(
-    ("call", "injection"),
+    ("injection", "error"),
+    [("signal=SIGKILL:when={}", ""), ("error=EIO:when={}", "OSError")],
+)
+def test_all_threads_of_a_process_are_counted_together(
+    tmp_path: Path, preloaded: Preloaded, injection: str, error: str
+) -> None:
+    whole = "aabbccdd"
+    for number in range(1, len(whole) + 2):
+        done = preloaded.run(writing(THREADS, injection.format(number), tmp_path))
+        before, after = whole[: number - 1], whole[number:]
+        assert done.reached == (number <= len(whole))
+        assert done.out == (before + after if error else before)
+        assert done.err == (error if done.reached else "")
+        assert done.status == (-signal.SIGKILL if done.reached and not error else 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "injection", "ours", "theirs"),
     [
-        ("fsync", "signal=SIGKILL:when=7"),
-        ("unlink", "signal=SIGKILL:when=4"),
-        ("sendto", "signal=SIGINT:when=6"),
-        ("pwrite64", "error=EIO:when=20"),
+        ("fsync", "signal=SIGKILL:when={}", 7, 7),
+        ("fsync", "signal=SIGKILL:when={}", 10 + 14, 14),
+        ("unlink", "signal=SIGKILL:when={}", 2 + 4, 4),
+        ("sendto", "signal=SIGINT:when={}", 6, 6),
+        ("pwrite64", "error=EIO:when={}", 20 + 25, 25),
     ],
 )
 def test_an_apply_that_is_loaded_already_ends_where_one_does_that_strace_starts(
-    tmp_path: Path, preloaded: Preloaded, call: str, injection: str
+    tmp_path: Path, preloaded: Preloaded, call: str, injection: str, ours: int, theirs: int
 ) -> None:
-    def place(run: Run, folder: Path) -> Any:
+    """The thread that stages the changes makes so many calls before those of the main thread."""
+
+    def place(run: Run, number: int, folder: Path) -> Any:
         with World(folder) as world:
             fill(world)
             world.apply()
             change(world, 1)
             assert world.spec.path.exists()
             env = environment(TOKEN=TOKEN)
-            done = run(Order(call, injection, APPLY, world.folder, env))
+            done = run(Order(call, injection.format(number), APPLY, world.folder, env))
             return done.status, done.reached, journal(world), len(world.emulator.request_log)
 
-    assert place(preloaded.run, tmp_path / "ours") == place(by_strace, tmp_path / "theirs")
+    left = place(preloaded.run, ours, tmp_path / "ours")
+    assert left == place(by_strace, theirs, tmp_path / "theirs")
 
 
 def journal(world: World) -> Any:

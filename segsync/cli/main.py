@@ -17,7 +17,7 @@ from segsync.exits import Exit
 from segsync.render.errors import error_lines, message_lines
 from segsync.render.lines import Line, line
 from segsync.render.printable import printable
-from segsync.render.terminal import OutputError, Terminal, open_standard_streams
+from segsync.render.terminal import Terminal, open_standard_streams
 from segsync.secret import Redactor
 
 DEBUG = "--debug"
@@ -37,8 +37,6 @@ def run(arguments: Sequence[str]) -> int:
             return _run(session, plain)
     except KeyboardInterrupt:
         return after_interrupt(session)
-    except OutputError:
-        return Exit.ERROR  # standard error itself cannot be written
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
@@ -68,7 +66,7 @@ def _came_of_interrupt(error: BaseException) -> bool:
 
 def _failed(session: Session, error: Exception) -> int:
     """Tell an error. Whatever it is: a run that is left open matters more to the caller."""
-    session.terminal.tell(_lines(session, error))
+    session.terminal.tell_at_last(_lines(session, error))
     if isinstance(error, Locked):
         return Exit.LOCKED
     return Exit.UNKNOWN if run_is_open(session) else Exit.ERROR

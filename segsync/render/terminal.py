@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from segsync.errors import SegsyncError
@@ -78,6 +79,11 @@ class Terminal:
     def tell(self, lines: Iterable[Line]) -> None:
         """Print lines beside the result, on standard error."""
         self._print(self.err, lines)
+
+    def tell_at_last(self, lines: Iterable[Line]) -> None:
+        """Tell why the command ends; where nothing can be told, its exit status must do."""
+        with suppress(OutputError):
+            self.tell(lines)
 
     def write(self, text: str) -> None:
         """Write a finished document (Markdown, HTML) as the result."""
@@ -184,7 +190,6 @@ def _write(stream: TextIO, text: str) -> None:
     except BrokenPipeError:
         _write_to_nobody(stream)
     except OSError as error:
-        _write_to_nobody(stream)
         raise OutputError(f"the output could not be written: {error.strerror}") from None
 
 

@@ -4,10 +4,10 @@ Reconcile, engine, state and payload are the real ones, from the YAML to the fil
 the platform is the emulator, called directly (tests/support/direct.py). A seed becomes a story
 (story.py): rows and spec are edited, plans and applies run, requests are lost, refused or answered
 with nonsense, executions fail, come late or never end, the process dies at any call of the platform
-or write to the state (trouble.py), weeks pass, and an old copy of the state is put back. Then
-everything is well again, and one apply must set everything right, or a second one where the first
-let a removal through that had been refused before (oracle.py). At each upload the receiver asserts
-that the journal is durable and that no other execution may still act.
+or write to the state, or within one of its transactions (trouble.py), weeks pass, and an old copy
+of the state is put back. Then everything is well again, and one apply must set everything right, or
+a second one where the first let a removal through that had been refused before (oracle.py). At each
+upload the receiver asserts that the journal is durable and that no other execution may still act.
 
     python -m tests.simulation --schedules 1000 --seed 0 --workers 2
     python -m tests.simulation --schedules 1 --seed 1234 --story        replay one, and tell it

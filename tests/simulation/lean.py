@@ -8,7 +8,7 @@ source is the rows of the world themselves (tests/test_source_*.py hold the real
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +30,15 @@ STATEMENTS = 512
 NUMBERS = ("total", "expiration_ts")
 shops: dict[Path, Mapping[str, Table]] = {}
 """The tables of each world, by its folder."""
+deaths: dict[Path, Callable[[str], None]] = {}
+"""Who may die before a statement of a transaction on a state, by its file."""
 
 
 class LeanDatabase(Database):
     """The state's file through Python's driver.
 
-    A process dies between two of its transactions here, and what was committed is in the file: so
-    nothing need be synced, and no transaction be rolled back from a journal on disk.
+    A process dies in this one, between two statements at most, and only what was committed is in
+    the file: so nothing need be synced, and no transaction be rolled back from a journal on disk.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -52,11 +54,14 @@ class LeanDatabase(Database):
             )
         if not read_only:
             self.execute("PRAGMA synchronous = OFF")
+            self.execute("PRAGMA cache_spill = OFF")
             # What a killed process has left is rolled back, and taken away, as the real one does.
             is_left = Path(f"{path}-journal").exists()
             self.execute(f"PRAGMA journal_mode = {'DELETE' if is_left else 'MEMORY'}")
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        if self._connection.in_transaction and self.path in deaths and not sql.startswith("SELECT"):
+            deaths[self.path](sql)
         with self._translated():
             return self._connection.execute(sql, tuple(values)).fetchall()
 

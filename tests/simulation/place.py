@@ -20,7 +20,7 @@ from segsync.report import Report
 from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.state import PartStatus
-from tests.simulation.lean import LeanDatabase, shops
+from tests.simulation.lean import LeanDatabase, deaths, shops
 from tests.simulation.trouble import FOR_EVER, Killed, Mortal, Trouble, Troubled
 from tests.support.direct import Direct
 from tests.support.world import World
@@ -158,6 +158,7 @@ class Place(LeanWorld):
         raises."""
         self._show_imports()
         self.trouble = trouble
+        deaths[self.state.resolve()] = trouble.statement
         try:
             return self.apply_saved(saved) if saved else self.apply(**self.options)
         except Killed:
@@ -165,6 +166,7 @@ class Place(LeanWorld):
             return None
         finally:
             self.trouble = None
+            del deaths[self.state.resolve()]
 
     def _show_imports(self) -> None:
         """A new import is missing from lists for seconds, not until the next apply."""

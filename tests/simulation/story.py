@@ -21,6 +21,8 @@ from tests.simulation.place import FORMS, PEOPLE, SHAPES, TWINS, Place, Row
 from tests.simulation.trouble import ERRORS, NAMELESS, SCRIPTS, Fault, Trouble
 
 DAY_MS = oracle.DAY_MS
+MOST_STATEMENTS = 40
+"""Of the transactions of an apply: about half of those that send something have more."""
 EXPIRATIONS = ("30d", "30d", "2d", "never")
 LIMIT_OF_NAMELESS = 2
 """After three runs with failures that cannot be named the product takes a command as confirmed."""
@@ -326,7 +328,11 @@ class Story:
     def die(self) -> None:
         self._have_something_to_do()
         faults = self.some_faults() if self.random.random() < 0.3 else ()
-        self.apply(faults=faults, dies_at=self.random.randint(1, 26))
+        dies_at = self.random.randint(1, 26)
+        if self.random.random() < 0.5:
+            self.apply(faults=faults, dies_in=self.random.randint(1, MOST_STATEMENTS))
+        else:
+            self.apply(faults=faults, dies_at=dies_at)
 
     def _apply_and_copy(self) -> None:
         """What a backup of the whole disk may catch: a state between two writes of an apply."""
@@ -339,13 +345,14 @@ class Story:
         self,
         faults: tuple[Fault, ...] = (),
         dies_at: int = 0,
+        dies_in: int = 0,
         copied_at: int = 0,
         saved: Path | None = None,
     ) -> Report | None:
         """One apply, in trouble or not; no report where it died or ended in an error."""
         self.applies += 1
         place = self.place
-        trouble = Trouble(place.emulator, place.state, faults, dies_at, copied_at)
+        trouble = Trouble(place.emulator, place.state, faults, dies_at, dies_in, copied_at)
         try:
             report = place.attempt(trouble, saved)
         except DestinationError as error:
@@ -485,7 +492,7 @@ class Story:
 
 def _shown_apply(report: Report | None, trouble: Trouble) -> str:
     if report is None:
-        return f"apply is killed at moment {trouble.dies_at}, {trouble.died}"
+        return f"apply is killed at {trouble.died}"
     recovered = f"recovered {_outcome(report.recovered)}, " if report.recovered else ""
     return f"apply: {recovered}{_outcome(report.run) if report.run else 'nothing to do'}"
 

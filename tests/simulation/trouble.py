@@ -69,18 +69,22 @@ class Fault:
 class Trouble:
     """The faults of one apply, the moment of its death, and that of a backup; 0 is never.
 
-    Moments are before and after each call of the platform and each write to the state.
+    Moments are before and after each call of the platform and each write to the state; statements
+    are those of its transactions, of which one that is not committed leaves nothing.
     """
 
     emulator: Emulator
     state: Path
     faults: tuple[Fault, ...] = ()
     dies_at: int = 0
+    dies_in: int = 0
+    """The statement before which the process dies."""
     copied_at: int = 0
     died: str = ""
     copy: bytes | None = None
     missing: list[Upload] = field(default_factory=list)
     _moments: int = 0
+    _statements: int = 0
     _image: bytes | None = None
     _calls: Counter[str] = field(default_factory=Counter)
 
@@ -92,9 +96,20 @@ class Trouble:
         if self._moments == self.copied_at and self.state.exists():
             self.copy = self.state.read_bytes()
         if self._moments == self.dies_at:
-            self.died = name
-            self._image = self.state.read_bytes() if self.state.exists() else None
-            raise Killed
+            self._die(f"moment {self._moments}, {name}")
+
+    def statement(self, sql: str) -> None:
+        """Die before this statement of a transaction, if it is time."""
+        if self.died:
+            return
+        self._statements += 1
+        if self._statements == self.dies_in:
+            self._die(f"statement {self._statements}, before {' '.join(sql.split()[:3])}")
+
+    def _die(self, where: str) -> None:
+        self.died = where
+        self._image = self.state.read_bytes() if self.state.exists() else None
+        raise Killed
 
     def restore(self) -> None:
         """Put back what was on disk when the process died."""

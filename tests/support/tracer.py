@@ -3,7 +3,9 @@
 strace stops a process at each of its thousands of system calls to send a signal at one; with its
 filter (--seccomp-bpf) it loses the signals: what a tracer passes on at the stop of a filter is
 ignored by the kernel. Here a filter lets all calls pass but those of one kind, and signals are
-sent. The words, the counting (of each thread by itself) and the moment are those of strace.
+sent. The words and the moment are those of strace. strace counts the calls of each thread by
+itself, so that the first calls of a second thread hide those of the first; here all threads of a
+process are counted together, and n = 1, 2, … strikes every one of its calls.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 MACHINE = "x86_64"
 CALLS = {
@@ -70,7 +73,7 @@ class Program(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Injection:
-    """What happens at a thread's n-th system call of one kind, or at each from there on."""
+    """What happens at a process's n-th system call of one kind, or at each from there on."""
 
     call: str
     signal: signal.Signals | None
@@ -167,8 +170,9 @@ def _follow(main_process: int, injection: Injection) -> tuple[int, bool]:
             continue
         event, stop = status >> 16, os.WSTOPSIG(status)
         if event == FILTERED:
-            counts[thread] += 1
-            if injection.hits(counts[thread]):
+            process = _process_of(thread)
+            counts[process] += 1
+            if injection.hits(counts[process]):
                 reached = True
                 injection.inject(thread)
         # Whom another thread's end has killed meanwhile does not stop any more: then these fail.
@@ -176,3 +180,8 @@ def _follow(main_process: int, injection: Injection) -> tuple[int, bool]:
             libc.ptrace(LISTEN, thread, None, None)
         else:
             libc.ptrace(CONTINUE, thread, None, 0 if event else stop)
+
+
+def _process_of(thread: int) -> int:
+    status = Path(f"/proc/{thread}/status").read_text()
+    return int(status.partition("\nTgid:")[2].split()[0])

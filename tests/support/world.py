@@ -276,9 +276,9 @@ class World:
             spec.destination, self.clock, lambda: 0.5, limits=self.limits, notify=self.said.say
         )
 
-    def settle(self, applies: int = 2, **options: Any) -> Report:
+    def settle(self, applies: int = 1, **options: Any) -> Report:
         """Apply without faults until nothing is left to be done; that must take one apply, or as
-        many as are named here."""
+        many as are named here, where the first can only make way for the second."""
         self.emulator.faults.clear()
         self.wrap = lambda destination: destination
         for _ in range(applies):
