@@ -174,7 +174,7 @@ def test_who_was_read_from_a_server_that_is_killed_stays_a_member(
         assert len(world.members("mail")) == 2
         mortal.start_again()
         world.tables["vip"].keys["query"] = few
-        world.settle(applies=1)
+        world.settle()
         assert_sound(world)
 
 

@@ -141,7 +141,7 @@ def test_a_column_that_becomes_another_type_changes_nobody_or_is_an_error(
     assert [segment.status for segment in report.plan.segments] == [SegmentStatus.ERROR]
     assert world.members("vip") == shown
     give(accounts, first, *rows)
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -157,7 +157,7 @@ def test_a_type_that_changes_between_plan_and_apply_changes_nothing_of_what_is_s
     assert world.apply_saved(world.folder / "a.plan").exit is Exit.DONE
     assert world.members("vip") == world.expected("vip")
     give(accounts, WHOLE[accounts.dialect][0], "1", "2")
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
@@ -200,7 +200,7 @@ def test_a_query_without_columns_is_an_error_that_removes_nobody(
     assert "no identifier" in segment.error
     assert world.members("vip") == world.expected("vip")
     world.tables["vip"].keys["query"] = query
-    world.settle(applies=1)
+    world.settle()
     assert_sound(world)
 
 
