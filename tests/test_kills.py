@@ -21,6 +21,7 @@ from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.kills import (
     FILES,
+    KEPT,
     TIDY_EVERY,
     WIRE,
     Record,
@@ -141,7 +142,7 @@ def test_an_apply_of_which_a_part_is_rejected_may_be_killed_at_any_system_call(
 
 def rejected(world: World, number: int) -> set[Identifier]:
     """An update and an addition of that change; a removal that acts later has tests of its own."""
-    return {world.emulator.account(name) for name in (f"u{number % 6}", f"new{number}")}
+    return {world.emulator.account(name) for name in (KEPT[number % 6], f"new{number}")}
 
 
 def reject(world: World, number: int) -> None:
