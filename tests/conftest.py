@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.canary import secrets_in, secrets_under
+from tests.support.canary import secrets_shown, secrets_under
 
 pytest_plugins = [
     "tests.support.emulators",
@@ -31,6 +31,18 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def shared_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No secret may be left in folders that tests of a module share."""
+    base = tmp_path_factory.getbasetemp()
+    before = set(base.iterdir())
+    yield
+    for folder in set(base.iterdir()) - before:
+        if not folder.name.startswith("test_") and not folder.is_symlink():
+            found = secrets_under(folder)
+            assert not found, f"a secret was left in {folder}: {found}"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """A test that has passed fails all the same where it left a secret in its output or files."""
@@ -38,7 +50,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     assert isinstance(report, pytest.TestReport)
     if call.when == "call" and report.passed:
         told = f"{report.capstdout}\n{report.capstderr}\n{report.caplog}"
-        found = [f"the output: {form}" for form in secrets_in(told.encode())]
+        found = [f"the output: {form}" for form in secrets_shown(told)]
         folder = getattr(item, "funcargs", {}).get("tmp_path")
         if isinstance(folder, Path):
             found += secrets_under(folder)

@@ -772,7 +772,7 @@ def test_a_member_whose_row_is_invalid_stays_as_it_is(world: World, fault: str) 
     report = world.apply()
     assert report.plan is not None
     assert report.plan.segments[0].counts.spared == 1
-    assert [i.value for i in world.emulator.members("vip")] == ["x"]
+    assert [i.value for i in world.members("vip")] == ["x"]
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
@@ -790,7 +790,7 @@ def test_who_is_in_doubt_and_whose_row_is_invalid_is_not_removed(
     assert world.plan().totals.removed_uncounted == 0
     for _ in range(2):
         world.apply()
-        assert {i.value for i in world.emulator.members("vip")} == {"x", "y"}
+        assert {i.value for i in world.members("vip")} == {"x", "y"}
     assert not world.plan().changes_something
     world.fill("vip", [("y", None, 1)])
     world.settle()
@@ -823,7 +823,7 @@ def test_a_segment_that_is_known_by_its_id_takes_nothing_by_its_name(world: Worl
     assert f"segment_id={by_id}" in (vip.error or "")
     world.accounts("mine", "x", "w")
     world.apply(allowed=("mine",))
-    assert {i.value for i in world.emulator.members("vip")} == {"x", "w"}
+    assert {i.value for i in world.members("vip")} == {"x", "w"}
 
 
 @pytest.mark.parametrize(("status", "times"), [(400, 2), (422, 1)])
@@ -840,7 +840,7 @@ def test_a_look_up_that_is_refused_is_an_error_of_its_segment(
     assert f"HTTP {status}" in str(vip.error)
     assert other.error is None
     assert report.exit is Exit.ERROR
-    assert world.emulator.members("other")
+    assert world.members("other")
     world.settle()
 
 
@@ -881,7 +881,7 @@ def test_a_segment_that_was_made_anew_on_the_platform_is_noticed(world: World) -
     [error] = [segment.error or "" for segment in report.plan.segments if segment.name == "vip"]
     assert f"another one (id {new.id})" in error
     assert f"(id {old.id})" in error
-    assert not world.emulator.members("vip")
+    assert not world.members("vip")
     table = world.tables["vip"]
     world.drop("vip", "delete")
     assert "write `removed: {vip: keep}`" in last_error(world)
@@ -935,11 +935,11 @@ def test_two_stored_segments_that_are_one_can_be_ended_without_losing_members(
     world.drop("mine")
     world.drop("vip")
     world.settle()
-    assert not emulator.members("vip")
+    assert not world.members("vip")
     world.removed.clear()
     world.tables["mine"] = mine
     world.settle()
-    assert {i.value for i in emulator.members("vip")} == {"x", "y", "w"}
+    assert {i.value for i in world.members("vip")} == {"x", "y", "w"}
 
 
 def test_the_remedy_for_two_addresses_of_one_segment_depends_on_what_the_state_has(
@@ -1064,7 +1064,7 @@ def test_a_removed_segment_takes_no_members_of_one_that_is_the_same_on_the_platf
     world.emulator.behave(segment_rights=True)
     world.drop("vip", "delete")
     assert "end both" in last_error(world)
-    assert {i.value for i in world.emulator.members("vip")} == {"a", "b"}
+    assert {i.value for i in world.members("vip")} == {"a", "b"}
 
 
 def test_of_an_orphan_without_members_none_are_told(world: World) -> None:

@@ -22,6 +22,7 @@ from tests.support.crash import apply_until_killed
 from tests.support.kills import (
     FILES,
     IS_EVERY_THREAD_COUNTED,
+    KEPT,
     STEPS,
     TIDY_EVERY,
     WIRE,
@@ -149,7 +150,7 @@ def test_an_apply_of_which_a_part_is_rejected_may_be_killed_at_any_system_call(
 
 def rejected(world: World, number: int) -> set[Identifier]:
     """An update and an addition of that change; a removal that acts later has tests of its own."""
-    return {world.emulator.account(name) for name in (f"u{number % 6}", f"new{number}")}
+    return {world.emulator.account(name) for name in (KEPT[number % 6], f"new{number}")}
 
 
 def reject(world: World, number: int) -> None:

@@ -106,6 +106,7 @@ def test_an_apply_may_be_killed_at_any_time_while_the_source_changes(
             usual = usual if process.poll() is None else time.monotonic() - begun
             process.kill()
             kills += process.wait(PATIENCE) == -signal.SIGKILL
+        world.note_journal()
         if number % 5 == 0:
             world.settle(allowed=("vip",))
             assert_sound(world)

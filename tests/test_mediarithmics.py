@@ -23,6 +23,7 @@ from segsync.mediarithmics.envelope import cleaner
 from segsync.mediarithmics.exchange import Limits
 from segsync.model import Address
 from segsync.secret import Redactor, Secret
+from tests.support.canary import PASSWORD_OF_PROXY
 from tests.support.platform import DATAMART, TOKEN, FakeClock, destination, fails, settings
 from tests.support.raw_server import (
     Conversation,
@@ -317,10 +318,10 @@ def test_no_log_shows_the_token(caplog: pytest.LogCaptureFixture, tmp_path: Path
 
 
 def test_the_password_of_the_proxy_is_not_shown() -> None:
-    proxy = Secret("http://user:canary-password@127.0.0.1:1")
+    proxy = Secret(f"http://user:{PASSWORD_OF_PROXY}@127.0.0.1:1")
     with pytest.raises(NotSent) as raised:
         destination("http://127.0.0.1:2", proxy=proxy).list_executions("1")
-    assert "canary-password" not in str(raised.value)
+    assert PASSWORD_OF_PROXY not in str(raised.value)
 
 
 def test_a_secret_at_the_end_of_a_long_text_is_not_cut_in_half() -> None:

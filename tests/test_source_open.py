@@ -20,6 +20,7 @@ from segsync.source.adbc_postgresql import libpq_uri
 from segsync.source.dialects import with_driver
 from segsync.source.messages import Translator
 from segsync.source.sqlite import read_only_uri
+from tests.support.canary import PASSWORD_OF_URL
 from tests.support.servers import Server
 from tests.support.sources import PLACE, Database, Lane, database, read, run_python, segment
 
@@ -225,13 +226,13 @@ def test_a_refused_password_is_told_and_not_shown(
     request: pytest.FixtureRequest, tmp_path: Path, lane: str
 ) -> None:
     base = database(request, tmp_path, lane)
-    password = "canary-pass%2Fword"
+    password = quote(PASSWORD_OF_URL, safe="")
     server: Server = request.getfixturevalue(base.dialect)
     url = base.url.replace(server.password, password)
     error = fails(url, lane=base.lane)
     assert "source `warehouse` cannot be opened" in error.message
     assert "tester" in error.message
-    nothing_secret(error, password, "canary-pass/word", url)
+    nothing_secret(error, password, PASSWORD_OF_URL, url)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 
 from segsync.errors import SpecError
 from segsync.secret import Secret
+from tests.support.canary import SPEC_PASSWORD
+from tests.support.canary import TYPED as CANARY
 from tests.support.specs import (
     ENVIRON,
     HEAD,
@@ -18,7 +20,6 @@ from tests.support.specs import (
     with_segment,
 )
 
-CANARY = "c4nary-S3cret"
 TOKEN = '"${MICS_API_TOKEN}"'
 
 
@@ -193,7 +194,7 @@ def test_the_loaded_spec_hides_its_secrets_and_knows_them(folder: SpecFolder) ->
         ENVIRON["WAREHOUSE_URL"],
         f"http://u:{CANARY}@h:1",
         CANARY,
-        "pa55-canary",
+        SPEC_PASSWORD,
     }
     with pytest.raises(TypeError):
         pickle.dumps(spec)

@@ -248,6 +248,6 @@ def _begin_anew(story: Story) -> None:
     for name in {*place.casts, *story.deleted}:
         where = place.emulator.world.segment(name).id
         table = place.emulator.world.memberships.of(where)
-        for person in [one for one in table if one != place.stranger]:
+        for person in [one for one in table if one != place.stranger_number]:
             del table[person]
     story.tell("the state is moved away")

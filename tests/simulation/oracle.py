@@ -14,7 +14,7 @@ from typing import Any
 from segsync.emulator.people import Identifier, Member
 from segsync.model import MINUTE_MS
 from tests.simulation.lean import LeanDatabase
-from tests.simulation.place import FOREIGN, TWINS, Place, Row
+from tests.simulation.place import TWINS, Place, Row
 
 DAY_MS = 24 * 60 * MINUTE_MS
 
@@ -46,9 +46,8 @@ def _without_other_names(
     people = place.emulator.world.people
     known = {people.number_of[place.identifier(who, row.form)] for who, row in wanted.items()}
     left = {one for one in found if people.number_of[one] not in known}
-    stranger = place.emulator.account(FOREIGN)
-    assert stranger in left, "a member that is not ours was removed"
-    return left - {stranger}
+    assert place.stranger in left, "a member that is not ours was removed"
+    return left - {place.stranger}
 
 
 def _assert_attributes(place: Place, name: str, who: str, row: Row, member: Member) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from segsync import reconcile
 from segsync.emulator.executions import Execution
-from segsync.emulator.people import Identifier, Membership
+from segsync.emulator.people import Identifier
 from segsync.emulator.world import Upload
 from segsync.model import Spec
 from segsync.planning import PlanOptions
@@ -27,7 +27,6 @@ from tests.support.world import World
 
 PEOPLE = 6
 TWINS = ("twin", "other twin")
-FOREIGN = "somebody else's"
 FORMS = ("account", "default", "second", "email", "renumbered")
 """What a query may know a person by: an account without compartment, the same account with its
 compartment named, one in another compartment, an e-mail hash, a new number for the account."""
@@ -104,7 +103,6 @@ class Place(LeanWorld):
             forms = [self.identifier(f"u{n}", form) for form in FORMS]
             emulator.declare_person(forms)
         emulator.declare_person([emulator.account(name) for name in TWINS])
-        self.stranger = emulator.declare_person([emulator.account(FOREIGN)])
 
     def _serve(self) -> str:
         return "https://api.mediarithmics.com"
@@ -121,9 +119,6 @@ class Place(LeanWorld):
         """A segment of the spec, and whom its query returns."""
         self.casts[name] = Cast(shape, rows)
         self.define(name, *SHAPES[shape], **keys)
-        where = self.emulator.world.segment(name).id
-        table = self.emulator.world.memberships.of(where)
-        table.setdefault(self.stranger, Membership(0, None, 0, 0))
         self.show(name)
 
     def show(self, name: str) -> None:
@@ -183,6 +178,7 @@ class Place(LeanWorld):
 
         with reconcile.writing_state(spec, lineage) as state:
             self.lineage = self.lineage or state.identity.lineage
+            self.receiver.note_journal(state)
             destination = Troubled(Direct(self.emulator), trouble)
             applying = Applying(destination, self.clock, agree, self.said, self.timing)
             yield Mortal(state, trouble), applying
@@ -216,7 +212,7 @@ class Place(LeanWorld):
             assert count == last - first + 1, "lines that are not in the journal"
         finally:
             database.close()
-        self.uploads.append(upload.sha256)
+        self._receive(upload)
 
 
 def _number(person: str, form: str) -> str:

@@ -17,7 +17,9 @@ from pathlib import Path
 from segsync.exits import Exit
 from segsync.state import open_state
 from tests.support import tracer
+from tests.support.canary import PERSON
 from tests.support.cli import environment
+from tests.support.hearing import assert_discreet
 from tests.support.preloaded import SEGSYNC, Order, Preloaded, Traced
 from tests.support.processes import heed_signals
 from tests.support.world import TOKEN, World, assert_sound
@@ -41,13 +43,17 @@ STEPS = (
 """How far the journal of an apply with two parts has come before each commit that follows."""
 IS_EVERY_THREAD_COUNTED = platform.machine() == tracer.MACHINE
 PRELOADED = Preloaded()
+KEPT = (PERSON, *(f"u{n}" for n in range(1, 6)))
 APPLY = (*SEGSYNC, "apply", "--yes", "--allow", "vip")
 
 
 def traced(world: World, call: str, injection: str, around: Sequence[str] = ()) -> Traced:
     """Run an apply with something injected into a system call; `around` is a command before it."""
     assert world.spec.path.exists()
-    return injected(call, injection, [*around, *APPLY], world.folder)
+    done = injected(call, injection, [*around, *APPLY], world.folder)
+    assert_discreet(done.out + done.err)
+    world.note_journal()
+    return done
 
 
 def injected(call: str, injection: str, command: Sequence[str], folder: Path) -> Traced:
@@ -102,7 +108,7 @@ def fill(world: World) -> None:
 
 def change(world: World, number: int) -> None:
     """Two additions, two removals and some updates, differently each time."""
-    kept = [(f"u{n}", n + number % 2) for n in range(6)]
+    kept = [(name, n + number % 2) for n, name in enumerate(KEPT)]
     world.fill("vip", [*kept, (f"new{number}", 1), (f"other{number}", 2)])
 
 

@@ -11,10 +11,14 @@ import pytest
 from segsync.errors import Problem, SpecError
 from segsync.model import Segment, Spec
 from segsync.spec import load_spec
+from tests.support.canary import SPEC_PASSWORD, SPEC_TOKEN
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "segments.yaml.example"
-ENVIRON = {"MICS_API_TOKEN": "t0ken-canary", "WAREHOUSE_URL": "postgresql://u:pa55-canary@h/db"}
+ENVIRON = {
+    "MICS_API_TOKEN": SPEC_TOKEN,
+    "WAREHOUSE_URL": f"postgresql://u:{SPEC_PASSWORD}@h/db",
+}
 HEAD = """\
 version: 1
 destination: {datamart_id: "1509", api_token: "${MICS_API_TOKEN}"}

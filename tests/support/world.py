@@ -20,7 +20,7 @@ from typing import Any
 from segsync import planfile, reconcile
 from segsync.destination import Destination
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
-from segsync.emulator.people import Identifier
+from segsync.emulator.people import Identifier, Membership
 from segsync.emulator.world import Upload
 from segsync.mediarithmics import Mediarithmics
 from segsync.mediarithmics.exchange import Limits
@@ -33,8 +33,12 @@ from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.spec import load_spec
 from segsync.state import PartStatus, RunStatus, State, hold, open_state
+from tests.support.canary import FORMS_OF_TOKEN, TOKEN, secrets_under, tokens_in
+from tests.support.hearing import assert_plan_discreet, assert_report_discreet, listening
+from tests.support.receiver import Receiver
 
-TOKEN = "canary-token-5f3a9c"
+STRANGER = "somebody else's"
+"""A member of every segment, whom others have put there."""
 START_MS = 1_790_000_000_000
 TEXT_COLUMNS = (
     "user_account_id",
@@ -119,6 +123,10 @@ class World:
         self.lineage: str | None = None
         self.wrap: Wrap = lambda destination: destination
         self.uploads: list[str] = []
+        self.receiver = Receiver()
+        self.stranger = self.emulator.account(STRANGER)
+        self.stranger_number = self.emulator.declare_person([self.stranger])
+        self._not_ours_alone: set[str] = set()
         self._stack = ExitStack()
         self._stack.callback(self.emulator.close)
         self.url = url or self._serve()
@@ -129,8 +137,10 @@ class World:
     def __enter__(self) -> World:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self._stack.close()
+        if kind is None:
+            assert_kept_secret(self)
 
     def _serve(self) -> str:
         """Put the platform behind a socket; gives its address."""
@@ -157,6 +167,10 @@ class World:
             self.emulator.add_segment(name)
         elif identifier is not None and identifier not in {segment.id for segment in there}:
             self.emulator.add_segment(None, id=identifier)
+        where = self.emulator.world.segment(identifier or name).id
+        members = self.emulator.world.memberships.of(where)
+        members.setdefault(self.stranger_number, Membership(0, None, 0, 0))
+        self._not_ours_alone.add(where)
 
     def drop(self, name: str, members: str | None = None) -> None:
         """Take a segment out of the spec; `members` puts it under `removed:`."""
@@ -223,7 +237,11 @@ class World:
     @contextmanager
     def planned(self, **options: Any) -> Iterator[Planned]:
         """A plan, and its engine while the context is open."""
-        with reconcile.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned:
+        with (
+            listening(self.said.sentences),
+            reconcile.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned,
+        ):
+            assert_plan_discreet(planned.plan)
             yield planned
 
     def plan(self, **options: Any) -> Plan:
@@ -240,9 +258,11 @@ class World:
     ) -> Report:
         """One apply, as the command line does it. `options` are those of a plan."""
         spec = self.spec
-        with self._applying(spec) as (state, applying):
+        with listening(self.said.sentences), self._applying(spec) as (state, applying):
             applying = replace(applying, confirm=confirm, assume_finished=assume_finished)
-            return reconcile.apply(spec, state, PlanOptions(**options), applying)
+            report = reconcile.apply(spec, state, PlanOptions(**options), applying)
+        assert_report_discreet(report)
+        return report
 
     def save(self, path: Path, **options: Any) -> Plan:
         """A plan, saved to a file."""
@@ -253,8 +273,11 @@ class World:
     def apply_saved(self, path: Path) -> Report:
         """One apply of a saved plan, as the command line does it."""
         spec = self.spec
-        with self._applying(spec, planfile.lineage_of(path, self.state)) as (state, applying):
-            return reconcile.apply_saved(spec, state, path, PlanOptions(), applying)
+        lineage = planfile.lineage_of(path, self.state)
+        with listening(self.said.sentences), self._applying(spec, lineage) as (state, applying):
+            report = reconcile.apply_saved(spec, state, path, PlanOptions(), applying)
+        assert_report_discreet(report)
+        return report
 
     @contextmanager
     def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[State, Applying]]:
@@ -264,6 +287,7 @@ class World:
             self.connected(spec) as destination,
         ):
             self.lineage = self.lineage or state.identity.lineage
+            self.receiver.note_journal(state)
             wrapped = self.wrap(destination)
             yield (
                 state,
@@ -319,8 +343,14 @@ class World:
         """The members that the platform has, with their data bags."""
         table = self.tables.get(name)
         where = table.keys.get("segment_id", name) if table else name
-        found = self.emulator.members(where).items()
-        return {who: m.data_bag and _canonical_or_none(json.loads(m.data_bag)) for who, m in found}
+        found = self.emulator.members(where)
+        is_there = found.pop(self.stranger, None) is not None
+        is_new = self.emulator.world.segment(where).id not in self._not_ours_alone
+        assert is_there or is_new, "a member that is not ours was removed"
+        return {
+            who: m.data_bag and _canonical_or_none(json.loads(m.data_bag))
+            for who, m in found.items()
+        }
 
     def _check_journal(self, upload: Upload) -> None:
         """What must be durable when the first byte has arrived: asserted by the receiver."""
@@ -335,7 +365,18 @@ class World:
             with state.changes() as changes:
                 lines = [line for batch in changes for line in batch.column("line").to_pylist()]
             assert set(range(part.first, part.last + 1)) <= set(lines)
+        self._receive(upload)
+
+    def _receive(self, upload: Upload) -> None:
+        self.receiver.take(upload.path.read_bytes())
         self.uploads.append(upload.sha256)
+
+    def note_journal(self) -> None:
+        """Whom a process that was killed was to say. Whatever it had begun to commit was sent
+        before, or never."""
+        if self.state.exists() and not self.state.with_name("state.db-journal").exists():
+            with _opened(self.state) as state:
+                self.receiver.note_journal(state)
 
 
 @contextmanager
@@ -408,6 +449,14 @@ def assert_private(world: World) -> None:
     for path in world.state.parent.rglob("*"):
         assert path.name in ("state.db", "state.db.lock"), f"left behind: {path}"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    for path in world.folder.rglob("*"):
-        if path.is_file():
-            assert TOKEN.encode() not in path.read_bytes(), path
+    assert_kept_secret(world)
+
+
+def assert_kept_secret(world: World) -> None:
+    """Nothing has gone wrong at the platform unseen, and no secret is in a request or file."""
+    assert not world.emulator.crashes, world.emulator.crashes
+    imports = [one.name for one in world.emulator.imports]
+    targets = [record.target for record in world.emulator.request_log]
+    assert not tokens_in("\n".join(imports + targets).encode())
+    found = secrets_under(world.folder, FORMS_OF_TOKEN)
+    assert not found, found
