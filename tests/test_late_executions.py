@@ -109,27 +109,28 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     assert_sound(world, in_flight=2)
 
 
-@pytest.mark.parametrize("options", [{}, {"part_limit": 250}], ids=["one part", "several"])
+@pytest.mark.parametrize("limit", [10**8, 250], ids=["one part", "several"])
 def test_what_an_old_copy_thinks_unsent_may_act_late(
-    world: World, tmp_path: Path, options: dict[str, Any]
+    world: World, tmp_path: Path, limit: int
 ) -> None:
     """The copy was made before an upload that is not shown yet when the copy is put back."""
+    world.destination["max_upload_bytes"] = limit
     world.define("vip", rows=["u1", "u2"])
     world.apply()
     world.accounts("vip", "u1", "u2", "u3", "u4", "u5")
-    copy_and_kill(world, tmp_path / "copy.db", options)
+    copy_and_kill(world, tmp_path / "copy.db")
     hidden = {world.emulator.executions[-1].id}
     world.wrap = lambda destination: Blind(destination, hidden)
     world.accounts("vip", "u1", "u2")
-    assert world.apply(**options).exit is Exit.DONE
+    assert world.apply().exit is Exit.DONE
     world.wrap = lambda destination: destination
     world.emulator.run_all()
     assert len(names(world)) > 2
-    world.settle(allowed=("vip",), **options)
+    world.settle(allowed=("vip",))
     assert_sound(world, in_flight=2)
 
 
-def copy_and_kill(world: World, copy: Path, options: dict[str, Any]) -> None:
+def copy_and_kill(world: World, copy: Path) -> None:
     """Put back what was copied before an upload that acts late, after which the process died."""
     made: list[crash.Dying] = []
 
@@ -141,7 +142,7 @@ def copy_and_kill(world: World, copy: Path, options: dict[str, Any]) -> None:
     world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
     world.wrap = wrap
     with pytest.raises(Killed):
-        world.apply(**options)
+        world.apply()
     world.wrap = lambda destination: destination
     made[0].restore()
     shutil.move(copy, world.state)

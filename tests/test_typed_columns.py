@@ -74,7 +74,9 @@ def test_every_type_arrives_at_the_platform_as_it_is(world: World, typed: Databa
     world.sources["warehouse"] = typed.url.replace(" ", "%20")
     world.define("vip", source="warehouse", query=query, data_bag=bag)
     assert world.apply().exit is Exit.DONE
-    [(who, member)] = world.emulator.members("vip").items()
+    found = world.emulator.members("vip")
+    del found[world.stranger]
+    [(who, member)] = found.items()
     assert who == world.emulator.account("9223372036854775807", None)
     wanted = BAG
     if typed.dialect == "mariadb":
@@ -211,7 +213,7 @@ def test_a_bag_of_a_hundred_thousand_keys_arrives_whole_or_is_refused(world: Wor
     rows = [("a", json.dumps(fits, separators=(",", ":")))]
     world.define("vip", "user_account_id", "data_bag", rows=rows)
     assert world.apply().exit is Exit.DONE
-    [member] = world.emulator.members("vip").values()
+    member = world.emulator.members("vip")[world.emulator.account("a")]
     assert member.data_bag is not None
     assert json.loads(member.data_bag) == fits
     assert_sound(world)
