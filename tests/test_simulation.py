@@ -56,7 +56,7 @@ def test_a_process_may_die_before_each_statement_of_a_transaction() -> None:
                 "s0", "accounts, total", {"u1": Row(total=number), f"u{2 + number % 2}": Row()}
             )
             trouble = Trouble(place.emulator, place.state, dies_in=number)
-            if place.attempt(trouble, None, None):
+            if place.attempt(trouble, None):
                 break
             died.append(trouble.died)
             place.settle(**place.options)

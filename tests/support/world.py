@@ -37,6 +37,7 @@ from tests.support.canary import FORMS_OF_TOKEN, TOKEN, secrets_under, tokens_in
 from tests.support.hearing import assert_plan_discreet, assert_report_discreet, listening
 from tests.support.receiver import Receiver
 
+SHOP = "sqlite:///shop.db"
 STRANGER = "somebody else's"
 """A member of every segment, whom others have put there."""
 START_MS = 1_790_000_000_000
@@ -116,7 +117,7 @@ class World:
         self.tables: dict[str, Table] = {}
         self.removed: dict[str, str] = {}
         self.destination: dict[str, Any] = {}
-        self.sources = {"shop": "sqlite:///shop.db"}
+        self.sources: dict[str, str] = {}
         self.timing = Timing()
         self.limits = Limits()
         self.said = Said()
@@ -215,7 +216,7 @@ class World:
         return {
             "version": 1,
             "destination": destination | self.destination,
-            "sources": {name: f"${{{name}}}" for name in self.sources},
+            "sources": {"shop": SHOP} | {name: f"${{{name}}}" for name in self.sources},
             "defaults": {"source": "shop"},
             "segments": {
                 name: {"query": self._query(name, table), **table.keys}
