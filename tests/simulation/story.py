@@ -539,16 +539,17 @@ def play(seed: int, folder: Path, kept: Iterable[int] | None = None) -> Ending:
     steps = steps_of(seed)
     chosen = range(len(steps)) if kept is None else list(kept)
     random = Random(f"world {seed}")
-    with Place(folder, random) as place:
-        story = Story(place, random)
-        failure = ""
-        try:
+    story, failure = None, ""
+    try:
+        with Place(folder, random) as place:
+            story = Story(place, random)
             story.begin()
             for number in chosen:
                 story.tell(f"{number}. {steps[number].kind}")
                 story.happen(steps[number])
             story.random = Random(f"end {seed}")
             story.heal()
-        except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
-        return Ending(seed, failure, tuple(story.told), story.applies)
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    assert story
+    return Ending(seed, failure, tuple(story.told), story.applies)
