@@ -82,6 +82,7 @@ def test_in_every_small_world_the_changes_lead_from_the_snapshot_to_the_desired_
             named = dict(zip("ab", world, strict=True))
             sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes}
             assert len(sent) == len(changes)
+            assert_in_order(changes)
             snapshot = {name: had for name, (_, had, _) in named.items() if had}
             desired = {name: want for name, (want, _, _) in named.items() if want}
             assert applied(snapshot, sent) == desired
@@ -122,6 +123,7 @@ class RandomWorld:
         totals = {print_of(total): total for total in (1, 2, 3)}
         sent = {c.identifier: (c.word, totals.get(c.fingerprint, 0)) for c in changes}
         assert len(sent) == len(changes)
+        assert_in_order(changes)
         assert applied(snapshot, sent) == desired
         both = desired.keys() | snapshot.keys()
         assert sent.keys() == {n for n in both if desired.get(n) != snapshot.get(n)} | self.pending
@@ -131,6 +133,12 @@ class RandomWorld:
         assert difference.desired == len(desired)
         assert difference.retry == len(self.pending)
         assert compared.rows.queried == len(desired) + repeated
+
+
+def assert_in_order(changes: list[Change]) -> None:
+    """As the payload has them: removals first, then by keyspace and identifier."""
+    order = [(change.word != "remove", change.keyspace, change.identifier) for change in changes]
+    assert order == sorted(order)
 
 
 def check_all(worlds: list[RandomWorld]) -> None:

@@ -18,7 +18,7 @@ What is not simulated: the wire and its retries (tests/test_wire.py, test_mediar
 a disk does below SQLite, the lock, and threads (tests/test_kills.py, test_state_lock.py):
 everything runs in one thread, so that a seed is one schedule (speed.py). Databases that are read,
 and the driver under the state, are lean ones (lean.py). Whether the plan that follows is empty is
-read from the state, and in one story of four from a plan.
+read from the state, and in every second story from a plan.
 
 A seed that failed goes into tests/seeds.txt, and stays there.
 """

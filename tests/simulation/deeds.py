@@ -10,14 +10,18 @@ from segsync.emulator import ExecutionScript, runs
 from segsync.emulator.executions import Execution
 from segsync.errors import DestinationError, PlanFileError, StateStale
 from segsync.model import MINUTE_MS
+from segsync.plan import SegmentStatus
 from tests.simulation import oracle
 from tests.simulation.lean import LeanDatabase
-from tests.simulation.place import TWINS
+from tests.simulation.place import TWINS, Row
 from tests.simulation.trouble import FOR_EVER, MISSING, Fault
+from tests.support.canary import PERSON
 
 if TYPE_CHECKING:
     from tests.simulation.story import Story
 
+CROWD = [PERSON, *(f"c{n}" for n in range(11))]
+"""So many that a guard of 30 % keeps them."""
 LATEST_MS = 24 * 60 * MINUTE_MS
 """`execution_max_age`, as the spec does not name it: what acts later was promised to nobody."""
 
@@ -155,7 +159,7 @@ def apply_a_saved_plan(story: Story) -> None:
     """Sent exactly as it was shown, or refused; never refused where nothing has changed."""
     place = story.place
     story.edit_rows()
-    path = place.folder / "plan"
+    path = place.saved
     path.unlink(missing_ok=True)
     plan = place.save(path, **place.options)
     story.tell(f"a plan is saved: {plan.totals.commands} commands")
@@ -190,6 +194,36 @@ def apply_a_saved_plan(story: Story) -> None:
 def _what_a_plan_is_for(story: Story) -> tuple[bytes | None, str]:
     state = story.place.state
     return (state.read_bytes() if state.exists() else None), story.place.spec.sha256
+
+
+# ---------------------------------------------------------------- guards
+
+
+def meet_a_guard(story: Story) -> None:
+    """More leave a segment than its guard lets through: nothing is sent for it, until it may be."""
+    place, name = story.place, story.aside.choice(sorted(story.place.casts))
+    cast = place.casts[name]
+    cast.rows |= {who: Row() for who in CROWD}
+    place.show(name)
+    story.tell(f"a crowd comes to {name}")
+    if not story.is_clean(story.apply()):
+        return
+    rest = {who: row for who, row in cast.rows.items() if who not in CROWD}
+    cast.rows = story.aside.choice([{}, rest])
+    place.show(name)
+    story.tell(f"rows of {name}: {story.shown(name)}")
+    arrived = len(place.receiver.addressed)
+    place.guarded = True
+    try:
+        report = story.apply()
+    finally:
+        place.guarded = False
+    assert report
+    assert report.plan
+    blocked = {item.address for item in report.plan.with_status(SegmentStatus.BLOCKED)}
+    assert name in {address.value for address in blocked}, "a guard has let a crowd go"
+    for addressed in place.receiver.addressed[arrived:]:
+        assert not addressed & blocked, "something was sent for a segment that is blocked"
 
 
 # ---------------------------------------------------------------- two copies of one state

@@ -8,13 +8,16 @@ of whom nobody is desired is no member.
 from __future__ import annotations
 
 import json
+import stat
 from contextlib import closing
 from typing import Any
 
 from segsync.emulator.people import Identifier, Member
 from segsync.model import MINUTE_MS
+from segsync.scratch import PREFIX
 from tests.simulation.lean import LeanDatabase
 from tests.simulation.place import TWINS, Place, Row
+from tests.support.world import assert_private
 
 DAY_MS = 24 * 60 * MINUTE_MS
 
@@ -159,6 +162,15 @@ def assert_empty_plan(place: Place) -> int:
     assert totals.commands == totals.renew, f"not settled: {totals}"
     assert totals.renew or not plan.changes_something, f"not settled: {totals}"
     return totals.renew
+
+
+def assert_discreet(place: Place) -> None:
+    """No file that others may read, none left behind, no secret in any."""
+    assert_private(place)
+    if place.saved.exists():
+        assert stat.S_IMODE(place.saved.stat().st_mode) == 0o600, "others may read the plan"
+    left = [path.name for path in place.folder.parent.glob(f"{PREFIX}*")]
+    assert not left, f"left behind: {left}"
 
 
 def assert_platform(place: Place) -> None:

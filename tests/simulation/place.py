@@ -89,6 +89,7 @@ class Place(LeanWorld):
         self.timing = TIMING
         self.casts: dict[str, Cast] = {}
         self.trouble: Trouble | None = None
+        self.guarded = False
         self.hidden_imports: set[str] = set()
         self.emulator.behave(
             line_order=random.choice(["random", "file", "reversed"]),
@@ -137,9 +138,15 @@ class Place(LeanWorld):
         del self.casts[name]
 
     @property
+    def saved(self) -> Path:
+        """Where a plan is saved."""
+        return self.folder / "plan"
+
+    @property
     def options(self) -> dict[str, Any]:
         """What every plan and apply is given."""
-        return {"allowed": tuple(self.tables), "samples": 0, "parallelism": 1}
+        allowed = () if self.guarded else tuple(self.tables)
+        return {"allowed": allowed, "samples": 0, "parallelism": 1}
 
     def alive(self) -> list[Execution]:
         """Executions that may still take effect."""

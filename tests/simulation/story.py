@@ -74,6 +74,8 @@ class Story:
 
     place: Place
     random: Random
+    aside: Random = field(default_factory=Random)
+    """For what was thought of later: a seed's other choices stay what they were."""
     told: list[str] = field(default_factory=list)
     applies: int = 0
     nameless: int = 0
@@ -96,13 +98,13 @@ class Story:
 
     def happen(self, step: Step) -> None:
         """Let a step happen."""
-        self.random = Random(step.seed)
+        self.random, self.aside = Random(step.seed), Random(f"aside {step.seed}")
         how: dict[str, Callable[[], None]] = {
             "edit rows": self.edit_rows,
             "edit spec": self.edit_spec,
             "change identifiers": self._change_identifiers,
             "plan": self._plan,
-            "apply": lambda: self.apply(),
+            "apply": self._apply,
             "apply over a bad line": self.apply_over_a_bad_line,
             "apply and die": self.die,
             "refuse people": self.refuse,
@@ -123,8 +125,7 @@ class Story:
     # ---------------------------------------------------------------- what people change
 
     def _add_segment(self) -> None:
-        names = [f"s{n}" for n in range(4) if f"s{n}" not in self.place.casts]
-        free = [name for name in names if name not in self.gone]
+        free = self._free_names()
         if not free:
             return
         name, shape = free[0], self.random.choice(list(SHAPES))
@@ -133,6 +134,10 @@ class Story:
         keys = self._some_keys(shape, {})
         self.place.cast(name, shape, self._some_rows(shape, {}), **keys)
         self.tell(f"segment {name} ({shape}, {keys}): {self.shown(name)}")
+
+    def _free_names(self) -> list[str]:
+        names = [f"s{n}" for n in range(4)]
+        return [name for name in names if name not in self.place.casts.keys() | self.gone]
 
     def _some_keys(self, shape: str, before: dict[str, Any]) -> dict[str, Any]:
         """A segment's keys in the spec: its expiration, and when it is asserted anew."""
@@ -200,7 +205,9 @@ class Story:
 
     def edit_spec(self) -> None:
         place, what = self.place, self.random.choice(["expiration", "shape", "add", "drop"])
-        if what == "add":
+        if self.aside.random() < 0.2:
+            self._rename_segment()
+        elif what == "add":
             self._add_segment()
         elif what == "drop" and len(place.casts) > 1:
             name, members = self.pick(), self.random.choice(["delete", "delete", "keep", None])
@@ -210,6 +217,20 @@ class Story:
         elif place.casts:
             name = self.pick()
             self.edit_segment(name, self.random.choice(list(SHAPES)) if what == "shape" else None)
+
+    def _rename_segment(self) -> None:
+        """To the platform another technical name is another segment."""
+        place, free = self.place, self._free_names()
+        if not place.casts or not free:
+            return
+        name = self.aside.choice(sorted(place.casts))
+        cast, keys = place.casts[name], place.tables[name].keys
+        place.drop(name, "delete")
+        self.deleted.add(name)
+        place.removed.pop(free[0], None)
+        self.deleted.discard(free[0])
+        place.cast(free[0], cast.shape, cast.rows, **keys)
+        self.tell(f"{name} is called {free[0]} from now on")
 
     def edit_segment(self, name: str, shape: str | None) -> None:
         """Another expiration, and another shape where one is named."""
@@ -298,6 +319,11 @@ class Story:
         plan = self.place.what_is_planned()
         self.tell(f"plan: {plan.totals.commands} commands")
 
+    def _apply(self) -> None:
+        if self.place.casts and self.aside.random() < 0.3:
+            deeds.meet_a_guard(self)
+        self.apply()
+
     def some_faults(self) -> tuple[Fault, ...]:
         return tuple(self._fault() for _ in range(self.random.choice([1, 1, 2, 3])))
 
@@ -369,7 +395,7 @@ class Story:
         if report and report.run and report.run.outcome.given_up:
             raise AssertionError("given up, though failures without a name were few")
         is_blind = place.hidden_imports or any(execution.ended for execution in self.missing)
-        if not (faults or saved or is_blind) and self.is_clean(report):
+        if not (faults or saved or is_blind or place.guarded) and self.is_clean(report):
             oracle.assert_members(place, after=" after an apply without a fault")
         return report
 
@@ -466,7 +492,7 @@ class Story:
         if report.run and report.run.outcome.doubted:
             self.apply()
         oracle.assert_nothing_left(self.place)
-        if self.random.random() < 0.25 and oracle.assert_empty_plan(self.place):
+        if self.random.random() < 0.5 and oracle.assert_empty_plan(self.place):
             self.apply()
             oracle.assert_empty_plan(self.place)
 
@@ -474,6 +500,7 @@ class Story:
         oracle.assert_platform(self.place)
         oracle.assert_members(self.place, after=after)
         oracle.assert_snapshot(self.place)
+        oracle.assert_discreet(self.place)
         for name in self.deleted:
             left = set(self.place.emulator.members(name)) - {self.place.emulator.account("x")}
             assert len(left) == 1, f"{name} was removed, and has {len(left)} members"
@@ -519,16 +546,17 @@ def play(seed: int, folder: Path, kept: Iterable[int] | None = None) -> Ending:
     steps = steps_of(seed)
     chosen = range(len(steps)) if kept is None else list(kept)
     random = Random(f"world {seed}")
-    with Place(folder, random) as place:
-        story = Story(place, random)
-        failure = ""
-        try:
+    story, failure = None, ""
+    try:
+        with Place(folder, random) as place:
+            story = Story(place, random)
             story.begin()
             for number in chosen:
                 story.tell(f"{number}. {steps[number].kind}")
                 story.happen(steps[number])
             story.random = Random(f"end {seed}")
             story.heal()
-        except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
-        return Ending(seed, failure, tuple(story.told), story.applies)
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    assert story
+    return Ending(seed, failure, tuple(story.told), story.applies)
