@@ -40,6 +40,7 @@ from tests.support.world import World, assert_sound
 
 SHARDS = 4
 MOST_SEGMENTS = 4
+MOST_RENAMES = 2
 GIVEN_UP_AFTER = 3
 """Runs that failed without a name, after which the product takes a command as confirmed."""
 NAMES = [PERSON, *(f"u{n}" for n in range(1, 12))]
@@ -78,6 +79,8 @@ class Story(RuleBasedStateMachine):
         self.count = 0
         self.deleted: set[str] = set()
         self.nameless = 0
+        self.renames = 0
+        self.has_met_a_guard = False
         self.may_be_open = False
         self.backup: bytes | None = None
 
@@ -144,17 +147,22 @@ class Story(RuleBasedStateMachine):
         if members == "delete" and not by_id:
             self.deleted.add(name)
 
+    def may_rename(self) -> bool:
+        return self.renames < MOST_RENAMES
+
+    @precondition(may_rename)
     @rule(data=st.data())
     def rename_segment(self, data: st.DataObject) -> None:
         """To the platform it is the same where its id is given, and another one where it is not."""
-        old, new = self.pick(data), self.new_name()
-        world = self.world
+        self.renames += 1
+        world, old, new = self.world, self.pick(data), self.new_name()
         table = world.tables[old]
-        before = world.plan(**self.options)
-        world.drop(old, None if "segment_id" in table.keys else "delete")
+        by_id = "segment_id" in table.keys
+        before = world.plan(**self.options).totals if by_id else None
+        world.drop(old, None if by_id else "delete")
         world.define(new, *table.columns, rows=table.rows, **table.keys)
-        if "segment_id" in table.keys:
-            assert world.plan(**self.options).totals == before.totals
+        if by_id:
+            assert world.plan(**self.options).totals == before
         else:
             self.deleted.add(old)
 
@@ -173,10 +181,15 @@ class Story(RuleBasedStateMachine):
     def apply(self) -> None:
         self.apply_now()
 
+    def is_unguarded(self) -> bool:
+        return not self.has_met_a_guard
+
+    @precondition(is_unguarded)
     @rule(data=st.data(), left=st.sets(st.sampled_from(NAMES), max_size=len(NAMES) // 2))
     def apply_within_the_guards(self, data: st.DataObject, left: set[str]) -> None:
         """Everybody comes, and most go. Nothing is sent for a segment that is blocked: an apply
         that allows it comes later."""
+        self.has_met_a_guard = True
         world, name = self.world, self.pick(data)
         self.fill(name, dict.fromkeys(NAMES, 1))
         self.apply_now()
