@@ -15,7 +15,7 @@ from segsync.errors import StateStale
 from segsync.plan import Plan
 from tests.simulation.place import LeanWorld
 from tests.simulation.speed import in_one_thread
-from tests.support.crash import Backing
+from tests.support.crash import Backing, Passing
 from tests.support.world import World, assert_sound
 
 ALLOWED: dict[str, Any] = {"allowed": ("vip",)}
@@ -97,14 +97,8 @@ def test_a_copy_that_was_used_while_somebody_thought_about_the_plan_is_noticed(
     assert world.plan().open_run is None
 
 
-class Unaware:
+class Unaware(Passing):
     """A destination of an apply that began before another's import was there."""
-
-    def __init__(self, inner: Destination) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def find_imports(self, *_prefixes: str) -> list[DocumentImport]:
         return []
@@ -196,16 +190,13 @@ def apply_until(world: World, serial: int) -> None:
         world.apply()
 
 
-class Listing:
+class Listing(Passing):
     """A destination that notes each list of imports that was asked for, and what was found."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.asked: list[str] = []
         self.found: list[int] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def find_imports(self, *prefixes: str) -> list[DocumentImport]:
         imports = self._inner.find_imports(*prefixes)

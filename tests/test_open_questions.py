@@ -20,6 +20,7 @@ from segsync.exits import Exit
 from segsync.model import DAY_MS
 from tests.simulation.place import LeanWorld
 from tests.simulation.speed import in_one_thread
+from tests.support.crash import Passing
 from tests.support.size import FULL
 from tests.support.world import START_MS, World, assert_sound
 
@@ -155,15 +156,12 @@ def a_wrong_token(world: World) -> None:
     world.emulator.world.token = "another"
 
 
-class Cancelling:
+class Cancelling(Passing):
     """A destination, of whose first execution somebody asks the platform to cancel it."""
 
     def __init__(self, inner: Destination, world: World) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._world = world
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def list_executions(self, document_import: str) -> list[Execution]:
         found = self._inner.list_executions(document_import)

@@ -21,7 +21,7 @@ from segsync.errors import NotSent, OutcomeUnknown, Refused
 from segsync.exits import Exit
 from segsync.sending import StillRunning, Timing, age_minutes, hold_later_steps
 from segsync.state import PartRecord, PartStatus, Run, RunStatus
-from tests.support.crash import apply_until_killed
+from tests.support.crash import Passing, apply_until_killed
 from tests.support.world import Said, World, assert_sound
 
 
@@ -32,7 +32,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-class Timed:
+class Timed(Passing):
     """A destination that notes when it is asked to upload, and for executions before and after.
 
     `upload_fails` and `list_fails` may raise what a request does; before the first upload no list
@@ -40,15 +40,12 @@ class Timed:
     """
 
     def __init__(self, inner: Destination, clock: Any) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._clock = clock
         self.uploads: list[float] = []
         self.lists: list[list[float]] = [[]]
         self.upload_fails: Callable[[], None] = lambda: None
         self.list_fails: Callable[[], None] = lambda: None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def upload(self, document_import: str, payload: Path) -> Execution:
         self.uploads.append(self._clock.monotonic())
@@ -372,14 +369,8 @@ def test_an_upload_that_runs_twice_is_certain_where_it_was_the_only_one(world: W
     assert [part.status for part in recovered.parts] == [PartStatus.CONFIRMED]
 
 
-class Miscounting:
+class Miscounting(Passing):
     """A destination whose first execution claims to have seen no command."""
-
-    def __init__(self, inner: Destination) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def list_executions(self, document_import: str) -> list[Execution]:
         found = self._inner.list_executions(document_import)

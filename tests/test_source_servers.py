@@ -30,6 +30,7 @@ from tests.support.sources import (
     MANY,
     SCHEMES,
     Database,
+    assert_broken_half_way,
     database,
     endless,
     numbers,
@@ -99,20 +100,7 @@ def mortal(request: pytest.FixtureRequest) -> Iterator[Mortal]:
 
 
 def test_a_server_that_is_killed_half_way_is_an_error(mortal: Mortal) -> None:
-    wide = {"postgresql": "repeat('x', 100) || i", "mariadb": "concat(repeat('x', 100), i)"}
-    with mortal.base.open(parallelism=1) as source:
-        query = numbers(mortal.base, LONG, wide[mortal.base.dialect])
-        with source.read(segment(query)) as result:
-            reader = result.batches()
-            reader.read_next_batch()
-            mortal.machine.kill()
-            with pytest.raises(Exception, match="the query failed"):
-                for _ in reader:
-                    pass
-            with pytest.raises(SourceError, match="the query failed"):
-                result.raise_for_failure()
-        with pytest.raises(SourceError):
-            read(source, "SELECT 1 AS user_account_id")
+    assert_broken_half_way(mortal.base, LONG, mortal.machine.kill)
     mortal.start_again()
     with mortal.base.open() as source:
         assert read(source, "SELECT 1 AS user_account_id") == [{"user_account_id": "1"}]

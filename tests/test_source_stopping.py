@@ -14,6 +14,7 @@ from tests.support.sources import (
     MANY,
     PLACE,
     Database,
+    assert_broken_half_way,
     database,
     endless,
     numbers,
@@ -105,19 +106,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 
 
 def test_a_connection_that_drops_half_way_is_an_error(served: Database) -> None:
-    wide = {"postgresql": "repeat('x', 100) || i", "mariadb": "concat(repeat('x', 100), i)"}
-    with served.open(parallelism=1) as source:
-        with source.read(segment(numbers(served, 10**7, wide[served.dialect]))) as result:
-            reader = result.batches()
-            reader.read_next_batch()
-            kill_other_connections(served)
-            with pytest.raises(Exception, match="the query failed"):
-                for _ in reader:
-                    pass
-            with pytest.raises(SourceError, match="the query failed"):
-                result.raise_for_failure()
-        with pytest.raises(SourceError):
-            read(source, "SELECT 1 AS user_account_id")
+    assert_broken_half_way(served, 10**7, lambda: kill_other_connections(served))
 
 
 def kill_other_connections(base: Database) -> None:

@@ -17,6 +17,7 @@ from segsync.secret import Secret
 from segsync.spec import load_spec
 from tests.support.specs import (
     ENVIRON,
+    EVERY_DEFAULT,
     EXAMPLE,
     HEAD,
     ONE,
@@ -119,17 +120,8 @@ def test_members_that_never_expire_may_be_reasserted(folder: SpecFolder) -> None
 def test_every_default_is_shared_and_a_segments_own_key_wins(folder: SpecFolder) -> None:
     spec = folder.load(
         HEAD
+        + EVERY_DEFAULT
         + """
-defaults:
-  source: warehouse
-  compartment_id: "7"
-  expiration: 30d
-  renew_at: 20%
-  reassert: 1d
-  hash_email: sha1
-  on_conflict: any
-  invalid_rows: skip
-  guard: {max_removed: 5, max_members: 9}
 segments:
   shared: {query: SELECT 1}
   own:

@@ -89,15 +89,22 @@ class Backing(Dying):
             shutil.copy2(self._folder, self._into)
 
 
-class Blind:
-    """A destination that does not list some executions."""
+class Passing:
+    """A destination that hands everything on; one made of it does some things its own way."""
 
-    def __init__(self, inner: Destination, hidden: Collection[str]) -> None:
+    def __init__(self, inner: Destination) -> None:
         self._inner = inner
-        self._hidden = hidden
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+class Blind(Passing):
+    """A destination that does not list some executions."""
+
+    def __init__(self, inner: Destination, hidden: Collection[str]) -> None:
+        super().__init__(inner)
+        self._hidden = hidden
 
     def list_executions(self, document_import: str) -> list[Execution]:
         found = self._inner.list_executions(document_import)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segsync.demo.folder import SPEC_TEXT
 from tests.support.readme import yaml_file
 from tests.support.specs import (
+    EVERY_DEFAULT,
     EXAMPLE,
     FULL,
     HEAD,
@@ -32,21 +33,14 @@ def _example() -> str:
     return text.replace("# include:", "include:")
 
 
-DEFAULTS = """\
-defaults:
-  source: warehouse
-  compartment_id: "7"
-  expiration: 30d
-  renew_at: 20%
-  reassert: 1d
-  hash_email: sha1
-  on_conflict: any
-  invalid_rows: skip
-  guard: {max_removed: 5, max_members: 9}
+DEFAULTS = (
+    EVERY_DEFAULT
+    + """\
 segments:
   shared: {query: SELECT 1}
   own: {query: SELECT 1, compartment_id: null, expiration: never, hash_email: null}
 """
+)
 SEEDS = [
     EXAMPLE.read_text(),
     _example(),

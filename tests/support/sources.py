@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import duckdb
 import pytest
 
+from segsync.errors import SourceError
 from segsync.model import Address, ParamValue, Segment
 from segsync.secret import Secret
 from segsync.source import INVALID, QueryResult, Source, open_source
@@ -186,6 +187,23 @@ def numbers(base: Database, count: int, expression: str = "i", suffix: str = "")
     """A query of `count` rows."""
     rows = NUMBERS[base.dialect].format(count)
     return f"SELECT {expression} AS user_account_id FROM ({rows}) AS numbers {suffix}"
+
+
+def assert_broken_half_way(base: Database, rows: int, break_: Callable[[], object]) -> None:
+    """A read of so many rows, of which something breaks the connection, fails as a whole."""
+    wide = {"postgresql": "repeat('x', 100) || i", "mariadb": "concat(repeat('x', 100), i)"}
+    with base.open(parallelism=1) as source:
+        with source.read(segment(numbers(base, rows, wide[base.dialect]))) as result:
+            reader = result.batches()
+            reader.read_next_batch()
+            break_()
+            with pytest.raises(Exception, match="the query failed"):
+                for _ in reader:
+                    pass
+            with pytest.raises(SourceError, match="the query failed"):
+                result.raise_for_failure()
+        with pytest.raises(SourceError):
+            read(source, "SELECT 1 AS user_account_id")
 
 
 def endless(base: Database) -> str:

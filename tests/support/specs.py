@@ -24,6 +24,18 @@ version: 1
 destination: {datamart_id: "1509", api_token: "${MICS_API_TOKEN}"}
 sources: {warehouse: "${WAREHOUSE_URL}"}
 """
+EVERY_DEFAULT = """\
+defaults:
+  source: warehouse
+  compartment_id: "7"
+  expiration: 30d
+  renew_at: 20%
+  reassert: 1d
+  hash_email: sha1
+  on_conflict: any
+  invalid_rows: skip
+  guard: {max_removed: 5, max_members: 9}
+"""
 ONE = HEAD + "segments:\n  one: {query: SELECT 1}\n"
 QUERY = "query: SELECT 1"
 FULL = """\
