@@ -11,6 +11,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Literal
 
+from segsync.exits import Exit
 from segsync.model import Address, Guard, IdentifierKind, LineRange, Part
 
 YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -206,6 +207,16 @@ class Plan:
         """Removed segments, which leave the state when the plan is carried out."""
         removed = self.with_status(SegmentStatus.REMOVED)
         return tuple(segment for segment in removed if not segment.waiting)
+
+    @property
+    def exits(self) -> set[Exit]:
+        """What segments that send nothing say about the exit status."""
+        found = set()
+        if self.with_status(SegmentStatus.ERROR):
+            found.add(Exit.ERROR)
+        if self.with_status(SegmentStatus.BLOCKED):
+            found.add(Exit.REFUSED)
+        return found
 
     def with_status(self, *statuses: SegmentStatus) -> tuple[SegmentPlan, ...]:
         """The segments in one of these states."""

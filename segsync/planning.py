@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -18,15 +18,18 @@ from segsync.comparison import (
     orphan,
 )
 from segsync.engine import Engine, Keyspaces, Layout, Target
-from segsync.model import NEVER, Spec
+from segsync.model import NEVER, Clock, Spec
+from segsync.own_state import reading_state
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
 from segsync.progress import Progress
 from segsync.readers import Readers
 from segsync.selection import Selection, check_allowed, select
-from segsync.state import State, StateSegment
+from segsync.state import State, StateMoved, StateSegment
 
 NOT_READ = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
 """The members of such a segment may not have been read from the state."""
+READ_ATTEMPTS = 5
+"""How often a plan starts anew because another apply finished while it read the state."""
 ProblemOf = Callable[[SegmentPlan], str | None]
 
 
@@ -60,6 +63,23 @@ class Planned:
     def dropped(self) -> dict[int, Literal["delete", "keep"]]:
         """Removed segments, which leave the state."""
         return {item.number: "keep" if item.keep else "delete" for item in self.plan.dropped}
+
+
+@contextmanager
+def plan(spec: Spec, options: PlanOptions, clock: Clock, progress: Progress) -> Iterator[Planned]:
+    """Plan without writing anything anywhere; the engine lives as long as the context."""
+    for attempt in range(1, READ_ATTEMPTS + 1):
+        with ExitStack() as stack:
+            state = stack.enter_context(reading_state(spec))
+            engine = stack.enter_context(open_engine(state, options))
+            try:
+                planned = Planner(spec, state, engine, options, progress, clock.now_ms()).make()
+            except StateMoved:
+                if attempt == READ_ATTEMPTS:
+                    raise
+                continue
+            yield planned
+            return
 
 
 @contextmanager

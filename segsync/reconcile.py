@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,94 +12,16 @@ from segsync.destination import Destination
 from segsync.engine import Engine
 from segsync.errors import PlanFileError, StateStale
 from segsync.lookups import LookUps
-from segsync.model import Clock, Spec
+from segsync.model import Spec
 from segsync.plan import SegmentStatus
 from segsync.planning import Planned, Planner, PlanOptions, open_engine
-from segsync.progress import Progress
 from segsync.recovery import look_for_late_executions, recover
 from segsync.report import Report, RunReport
 from segsync.runs import Applying, carry_through
-from segsync.state import (
-    Identity,
-    State,
-    StateMoved,
-    create,
-    empty_state,
-    is_there,
-    open_state,
-)
+from segsync.state import State
 
 LONG_THOUGHT_S = 60.0
 """Whoever thinks about a plan for longer may have used another copy of the state meanwhile."""
-READ_ATTEMPTS = 5
-"""How often a plan starts anew because another apply finished while it read the state."""
-
-
-@contextmanager
-def plan(spec: Spec, options: PlanOptions, clock: Clock, progress: Progress) -> Iterator[Planned]:
-    """Plan without writing anything anywhere; the engine lives as long as the context."""
-    for attempt in range(1, READ_ATTEMPTS + 1):
-        with ExitStack() as stack:
-            state = stack.enter_context(reading_state(spec))
-            engine = stack.enter_context(open_engine(state, options))
-            try:
-                planned = Planner(spec, state, engine, options, progress, clock.now_ms()).make()
-            except StateMoved:
-                if attempt == READ_ATTEMPTS:
-                    raise
-                continue
-            yield planned
-            return
-
-
-@contextmanager
-def reading_state(spec: Spec) -> Iterator[State]:
-    """The state as it is, or an empty one where no apply has been yet."""
-    if is_there(spec.state):
-        with closing(open_state(spec.state, read_only=True)) as state:
-            if not _is_left_over(state, spec):
-                yield state
-                return
-    with empty_state(new_identity(spec)) as state:
-        yield state
-
-
-@contextmanager
-def writing_state(spec: Spec, lineage: str | None = None) -> Iterator[State]:
-    """The state for an apply, made where there is none. The caller holds its lock."""
-    if not is_there(spec.state):
-        create(spec.state.resolve(), new_identity(spec, lineage))
-    with ExitStack() as stack:
-        state = stack.enter_context(closing(open_state(spec.state, read_only=False)))
-        if _is_left_over(state, spec):
-            stack.close()
-            spec.state.resolve().unlink()
-            create(spec.state.resolve(), new_identity(spec, lineage))
-            state = stack.enter_context(closing(open_state(spec.state, read_only=False)))
-        state.check_belongs(spec.destination.datamart_id, spec.destination.api_url)
-        yield state
-
-
-def _is_left_over(state: State, spec: Spec) -> bool:
-    """Whether the state is of another datamart or API, and no run was ever journalled in it.
-
-    An apply left it that could reach neither: who corrects the spec then has nothing to keep.
-    """
-    mine = (state.identity.datamart_id, state.identity.api_origin)
-    if mine == (spec.destination.datamart_id, spec.destination.api_url):
-        return False
-    return not state.identity.serial and not state.last_runs(1)
-
-
-def new_identity(spec: Spec, lineage: str | None = None) -> Identity:
-    """The identity of a state yet to be written; its digests are made at the first apply."""
-    return Identity(
-        lineage=lineage or secrets.token_hex(12),
-        serial=0,
-        datamart_id=spec.destination.datamart_id,
-        api_origin=spec.destination.api_url,
-        digest_probe=0,
-    )
 
 
 def apply(spec: Spec, state: State, options: PlanOptions, applying: Applying) -> Report:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from segsync.exits import Exit, first_of
 from segsync.model import LineRange
-from segsync.plan import Plan, SegmentStatus
+from segsync.plan import Plan
 from segsync.state import Outcome, PartRecord, PartStatus, RunStatus
 
 
@@ -59,20 +59,10 @@ class Report:
         if not self.agreed:
             found.add(Exit.ERROR)
         if self.plan:
-            found |= plan_exits(self.plan)
+            found |= self.plan.exits
         if self.run:
             found.add(_run_exit(self.run.outcome))
         return first_of(found)
-
-
-def plan_exits(plan: Plan) -> set[Exit]:
-    """What segments that send nothing say about the exit status."""
-    found = set()
-    if plan.with_status(SegmentStatus.ERROR):
-        found.add(Exit.ERROR)
-    if plan.with_status(SegmentStatus.BLOCKED):
-        found.add(Exit.REFUSED)
-    return found
 
 
 _EXITS = {

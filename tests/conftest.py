@@ -12,6 +12,7 @@ from tests.support.canary import secrets_shown, secrets_under
 
 pytest_plugins = [
     "tests.support.emulators",
+    "tests.support.order",
     "tests.support.servers",
     "tests.support.size",
     "tests.support.sources",

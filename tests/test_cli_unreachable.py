@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from segsync.emulator import EmulatorServer
 from segsync.state import open_state
 from tests.support.cli import FANS, Shop, shop
-from tests.support.tls import Authority
+from tests.support.tls import Authority, self_signed, too_old
 
 CASES = {
     "connection refused": "Connection refused",
@@ -20,7 +21,10 @@ CASES = {
     "unknown authority": "is not trusted",
     "wrong host": "is not trusted",
     "expired": "is not trusted",
+    "self-signed": "is not trusted",
+    "no common version of TLS": "no connection to 127.0.0.1",
 }
+SECURE = [case for case in CASES if case not in ("connection refused", "no such host")]
 
 
 def address(store: Shop, case: str) -> str:
@@ -32,6 +36,17 @@ def address(store: Shop, case: str) -> str:
     return store.url
 
 
+def tls_of(case: str, known: Authority, folder: Path) -> ssl.SSLContext:
+    match case:
+        case "self-signed":
+            return self_signed(folder)
+        case "no common version of TLS":
+            return too_old(known.server())
+        case _:
+            name = "mics.example.com" if case == "wrong host" else "127.0.0.1"
+            return known.server(name, expired=case == "expired")
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_an_apply_that_reaches_no_platform_leaves_nothing_in_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
@@ -39,11 +54,10 @@ def test_an_apply_that_reaches_no_platform_leaves_nothing_in_doubt(
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     with shop(tmp_path) as store:
         known = Authority()
-        name = "mics.example.com" if case == "wrong host" else "127.0.0.1"
-        tls = known.server(name, expired=case == "expired")
+        tls = tls_of(case, known, tmp_path)
         with EmulatorServer(store.emulator, tls=tls) as secure:
             store.url = address(store, case)
-            if CASES[case] == "is not trusted":
+            if case in SECURE:
                 authority = Authority() if case == "unknown authority" else known
                 authority.write_to(tmp_path)
                 store.url = f"{secure.url}\n  ca_file: authority.pem"

@@ -95,20 +95,26 @@ def test_in_every_small_world_the_changes_lead_from_the_snapshot_to_the_desired_
 HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
 NAMES = st.one_of(st.sampled_from(["a", "A", "á", "a\u0301", " a", "a ", "'", '"', "\n"]), HOSTILE)
 MEMBERS = st.dictionaries(NAMES, st.integers(1, 3), max_size=200)
+ROWS = st.dictionaries(st.one_of(NAMES, NAMES.map("{}\0".format)), st.integers(1, 3), max_size=200)
+"""What a query gives; no command can carry a NUL character."""
 
 
 @dataclass
 class RandomWorld:
-    """Members by identifier, and what of them is compared: desired, confirmed, in doubt."""
+    """Members by identifier, and what of them is compared: queried, confirmed, in doubt."""
 
-    desired: dict[str, int]
+    queried: dict[str, int]
     snapshot: dict[str, int]
     pending: set[str]
     repeated: int = 0
 
+    @property
+    def desired(self) -> dict[str, int]:
+        return {name: total for name, total in self.queried.items() if "\0" not in name}
+
     def compare(self, bench: Bench) -> tuple[Compared, Compared]:
         """With what is confirmed, and once more as it is after that."""
-        rows = [row(name, total) for name, total in self.desired.items()]
+        rows = [row(name, total) for name, total in self.queried.items()]
         before, after = (
             {name: (print_of(total), 0) for name, total in members.items()}
             for members in (self.snapshot, self.desired)
@@ -127,12 +133,14 @@ class RandomWorld:
         assert applied(snapshot, sent) == desired
         both = desired.keys() | snapshot.keys()
         assert sent.keys() == {n for n in both if desired.get(n) != snapshot.get(n)} | self.pending
-        repeated = min(self.repeated, len(desired))
+        twice = list(self.queried)[: self.repeated]
         difference = compared.difference
-        assert difference.duplicates == repeated
+        assert difference.duplicates == len([name for name in twice if name in desired])
         assert difference.desired == len(desired)
         assert difference.retry == len(self.pending)
-        assert compared.rows.queried == len(desired) + repeated
+        queried = [*self.queried, *twice]
+        assert compared.rows.queried == len(queried)
+        assert compared.rows.invalid == len([name for name in queried if "\0" in name])
 
 
 def assert_in_order(changes: list[Change]) -> None:
@@ -152,11 +160,11 @@ def check_all(worlds: list[RandomWorld]) -> None:
 
 
 @settings(max_examples=size(40, 2000), deadline=None, suppress_health_check=list(HealthCheck))
-@given(desired=MEMBERS, snapshot=MEMBERS, pending=st.sets(NAMES, max_size=20), twice=st.integers())
+@given(queried=ROWS, snapshot=MEMBERS, pending=st.sets(NAMES, max_size=20), twice=st.integers())
 def test_any_changes_lead_from_the_snapshot_to_the_desired_members(
-    desired: dict[str, int], snapshot: dict[str, int], pending: set[str], twice: int
+    queried: dict[str, int], snapshot: dict[str, int], pending: set[str], twice: int
 ) -> None:
-    check_all([RandomWorld(desired, snapshot, pending, twice % (len(desired) + 1))])
+    check_all([RandomWorld(queried, snapshot, pending, twice % (len(queried) + 1))])
 
 
 def random_world(chance: random.Random) -> RandomWorld:
@@ -167,7 +175,8 @@ def random_world(chance: random.Random) -> RandomWorld:
     def some(share: float) -> dict[str, int]:
         return {name: chance.randint(1, 2) for name in sorted(names) if chance.random() < share}
 
-    return RandomWorld(some(0.6), some(0.6), set(some(0.1)), chance.choice([0, 0, 3]))
+    queried = some(0.6) | {f"{name}\0": 1 for name in some(0.05)}
+    return RandomWorld(queried, some(0.6), set(some(0.1)), chance.choice([0, 0, 3]))
 
 
 @pytest.mark.parametrize("seed", range(8))

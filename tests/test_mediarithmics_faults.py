@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
@@ -15,6 +16,7 @@ from segsync.emulator import Behaviour, Cut, Emulator, EmulatorServer, Stall
 from segsync.emulator.faults import (
     Answer,
     Drip,
+    Ending,
     ExecutionScript,
     Fault,
     Framing,
@@ -28,7 +30,7 @@ from segsync.errors import NotSent, OutcomeUnknown, ProtocolError, Refused
 from segsync.mediarithmics import Mediarithmics
 from segsync.mediarithmics.exchange import Limits
 from segsync.model import Address
-from tests.support.conformance import command, finished, payload
+from tests.support.conformance.scene import command, finished, payload
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails, lasting
 from tests.support.raw_server import RawServer, early, head
 from tests.support.tls import Authority
@@ -129,15 +131,26 @@ READS: dict[str, Callable[[Scene], None]] = {
 }
 REPEATED: dict[str, Callable[[Scene], None]] = {**READS, "create_import": Scene.create}
 
+POINTS = {
+    "at the head": Cut("head"),
+    "at the body's first byte": Cut("body", fraction=0.0),
+    "at 1 % of the body": Cut("body", fraction=0.01),
+    "at half of the body": Cut("body", fraction=0.5),
+    "at 99 % of the body": Cut("body", fraction=0.99),
+    "at the body's last byte": Cut("body", fraction=1.0),
+    "before the answer": Cut("before_apply"),
+    "after it took effect": Cut("after_apply"),
+    "at the answer's first byte": Cut("answer", fraction=0.0),
+    "in the middle of the answer": Cut("answer", fraction=0.5),
+    "near the answer's end": Cut("answer", fraction=0.99),
+}
+CUTS: dict[str, Cut] = {
+    f"cut {where} by {how}": replace(cut, how=how)
+    for where, cut in POINTS.items()
+    for how in get_args(Ending)
+}
 BREAKS: dict[str, Fault] = {
-    "cut before the answer": Cut("before_apply"),
-    "cut before the answer, gently": Cut("before_apply", how="fin"),
-    "cut after it took effect": Cut("after_apply"),
-    "cut after it took effect, gently": Cut("after_apply", how="fin"),
-    "cut at the head": Cut("head"),
-    "cut in the answer's first byte": Cut("answer", fraction=0.0),
-    "cut in the middle of the answer": Cut("answer", fraction=0.5),
-    "cut near the answer's end, gently": Cut("answer", fraction=0.99, how="fin"),
+    **CUTS,
     "silent before it took effect": Stall("before_apply"),
     "silent after it took effect": Stall("after_apply"),
     "silent in the middle of the answer": Stall("answer", fraction=0.5),
@@ -156,15 +169,12 @@ def test_what_can_be_repeated_outlasts_it(endpoint: str, fault: str, scene: Scen
     REPEATED[endpoint](scene)
 
 
-CUTS = [name for name, fault in BREAKS.items() if isinstance(fault, Cut)]
-
-
 @pytest.mark.parametrize("fault", CUTS)
 @pytest.mark.parametrize("endpoint", REPEATED)
 def test_what_can_be_repeated_outlasts_a_break_within_tls(
     endpoint: str, fault: str, secure_scene: Scene
 ) -> None:
-    secure_scene.meet(endpoint, BREAKS[fault])
+    secure_scene.meet(endpoint, CUTS[fault])
     REPEATED[endpoint](secure_scene)
 
 
@@ -178,11 +188,6 @@ def test_what_can_be_repeated_is_given_up_in_the_end(endpoint: str, scene: Scene
 
 UNKNOWN: dict[str, Fault] = {
     **BREAKS,
-    "cut at the body's first byte": Cut("body", fraction=0.0),
-    "cut at 1 % of the body": Cut("body", fraction=0.01),
-    "cut at half of the body": Cut("body", fraction=0.5),
-    "cut at 99 % of the body, gently": Cut("body", fraction=0.99, how="fin"),
-    "cut at the body's last byte": Cut("body", fraction=1.0),
     "silent at half of the body": Stall("body", fraction=0.5),
     "taken slowly": Drip(10_000, direction="body"),
     "a login page": html_page(),
@@ -207,11 +212,7 @@ UNKNOWN: dict[str, Fault] = {
     "no id": ExecutionScript(patch={"id": None}, patch_when="always"),
 }
 HAPPENED = {
-    "cut after it took effect",
-    "cut after it took effect, gently",
-    "cut in the answer's first byte",
-    "cut in the middle of the answer",
-    "cut near the answer's end, gently",
+    *(name for name, cut in CUTS.items() if cut.at in ("after_apply", "answer")),
     "silent after it took effect",
     "silent in the middle of the answer",
     "slow",

@@ -18,8 +18,8 @@ from segsync import planfile
 from segsync.engine import Engine, Keyspaces
 from segsync.errors import PlanFileError, StateError, StateStale
 from segsync.model import DAY_MS
+from segsync.own_state import writing_state
 from segsync.payload import write_parts
-from segsync.reconcile import writing_state
 from segsync.report import Exit
 from tests.support.crash import apply_until_killed
 from tests.support.world import START_MS, World, assert_sound

@@ -17,7 +17,7 @@ from threading import Barrier, Event
 
 import pytest
 
-from segsync import reconcile
+from segsync import planning
 from segsync.emulator import Stall
 from segsync.emulator.world import Upload
 from segsync.errors import Locked, StateError
@@ -305,7 +305,7 @@ def test_plans_and_applies_never_lock_each_other_out(world: World) -> None:
         longest = 0.0
         while not over.is_set():
             started = time.monotonic()
-            with reconcile.plan(spec, PlanOptions(), world.clock, world.said):
+            with planning.plan(spec, PlanOptions(), world.clock, world.said):
                 longest = max(longest, time.monotonic() - started)
         return longest
 

@@ -124,8 +124,8 @@ def _apply(session: Session, spec: Spec, request: Request, clock: SystemClock) -
     import random
 
     from segsync.mediarithmics import Mediarithmics
+    from segsync.own_state import writing_state
     from segsync.planfile import lineage_of
-    from segsync.reconcile import writing_state
     from segsync.render.progress import make_progress
     from segsync.runs import Applying
     from segsync.sending import Timing

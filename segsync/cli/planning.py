@@ -58,7 +58,7 @@ def plan(
     Exit status: 0 done, 1 error, 2 there are changes (with --detailed-exitcode), 3 a segment is
     blocked by a guard.
     """
-    from segsync import reconcile
+    from segsync import planning
     from segsync.render.progress import make_progress
 
     session = session_of(context)
@@ -70,7 +70,7 @@ def plan(
     spec = session.load(file)
     progress = make_progress(session.terminal)
     try:
-        with reconcile.plan(spec, chosen, clock, progress) as planned:
+        with planning.plan(spec, chosen, clock, progress) as planned:
             progress.close()
             save(session, planned, out, commands, session.option(file))
             around = surroundings(spec)
@@ -195,9 +195,8 @@ def show_plan(
 def plan_exit(plan: Plan, *, detailed: bool) -> Exit:
     """0, or what stands in the way of the plan, or CHANGES where that was asked for."""
     from segsync.exits import Exit, first_of
-    from segsync.report import plan_exits
 
-    status = first_of(plan_exits(plan))
+    status = first_of(plan.exits)
     if status is Exit.DONE and detailed and plan.changes_something:
         return Exit.CHANGES
     return status

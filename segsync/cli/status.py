@@ -27,7 +27,7 @@ def status(
 ) -> None:
     """Show members, runs and rejects, and what renews or lapses soon. Asks the state only."""
     from segsync.cli.planning import make_clock
-    from segsync.reconcile import reading_state
+    from segsync.own_state import reading_state
     from segsync.render.status import read_status, status_json
     from segsync.render.status_text import status_text
     from segsync.state import apply_at_work

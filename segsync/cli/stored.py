@@ -31,7 +31,7 @@ def build() -> typer.Typer:
 
 def show(context: typer.Context, file: options.File = None) -> None:
     """Its identity, its segments, and the last runs."""
-    from segsync.reconcile import reading_state
+    from segsync.own_state import reading_state
     from segsync.render.state_text import identity_text
 
     session = session_of(context)
@@ -51,7 +51,7 @@ def members(
     limit: Limit = 20,
 ) -> None:
     """Some confirmed members of a segment, with their expiry."""
-    from segsync.reconcile import reading_state
+    from segsync.own_state import reading_state
     from segsync.render.state_text import members_text
 
     session = session_of(context)
@@ -68,7 +68,7 @@ def rejects(
     limit: Limit = 20,
 ) -> None:
     """Commands that the platform refused, why, and when each is next."""
-    from segsync.reconcile import reading_state
+    from segsync.own_state import reading_state
     from segsync.render.state_text import rejects_text
 
     session = session_of(context)

@@ -33,6 +33,8 @@ Point = Literal["head", "body", "before_apply", "after_apply", "answer"]
 """Moments of an exchange: the head is read; a fraction of the body is read; all of it is read and
 nothing done; all is done and nothing answered; a fraction of the answer is sent."""
 
+Ending = Literal["rst", "fin"]
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -40,7 +42,7 @@ class Cut:
 
     at: Point = "after_apply"
     fraction: float = 0.5
-    how: Literal["rst", "fin"] = "rst"
+    how: Ending = "rst"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from segsync import reconcile
+from segsync import planning
 from segsync.emulator.executions import Execution
 from segsync.emulator.people import Identifier
 from segsync.emulator.world import Upload
 from segsync.model import Spec
+from segsync.own_state import writing_state
 from segsync.planning import PlanOptions
 from segsync.report import Report
 from segsync.runs import Applying
@@ -183,7 +184,7 @@ class Place(LeanWorld):
         def agree(_plan: object) -> bool:
             return True
 
-        with reconcile.writing_state(spec, lineage) as state:
+        with writing_state(spec, lineage) as state:
             self.lineage = self.lineage or state.identity.lineage
             self.receiver.note_journal(state)
             destination = Troubled(Direct(self.emulator), trouble)
@@ -193,7 +194,7 @@ class Place(LeanWorld):
     def what_is_planned(self) -> Any:
         """A plan, its counts checked."""
         spec = self.spec
-        with reconcile.plan(spec, PlanOptions(**self.options), self.clock, self.said) as planned:
+        with planning.plan(spec, PlanOptions(**self.options), self.clock, self.said) as planned:
             for segment in planned.plan.segments:
                 segment.counts.check()
             return planned.plan

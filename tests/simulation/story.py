@@ -320,7 +320,7 @@ class Story:
         self.tell(f"plan: {plan.totals.commands} commands")
 
     def _apply(self) -> None:
-        if self.place.casts and self.aside.random() < 0.3:
+        if self.place.casts and self.aside.random() < 0.15:
             deeds.meet_a_guard(self)
         self.apply()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from segsync import planfile, reconcile
+from segsync import planfile, planning, reconcile
 from segsync.destination import Destination
 from segsync.emulator import Behaviour, Emulator, EmulatorServer
 from segsync.emulator.people import Identifier, Membership
@@ -25,6 +25,7 @@ from segsync.emulator.world import Upload
 from segsync.mediarithmics import Mediarithmics
 from segsync.mediarithmics.exchange import Limits
 from segsync.model import Spec
+from segsync.own_state import writing_state
 from segsync.plan import Plan
 from segsync.planning import Planned, PlanOptions
 from segsync.progress import Silent
@@ -240,7 +241,7 @@ class World:
         """A plan, and its engine while the context is open."""
         with (
             listening(self.said.sentences),
-            reconcile.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned,
+            planning.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned,
         ):
             assert_plan_discreet(planned.plan)
             yield planned
@@ -284,7 +285,7 @@ class World:
     def _applying(self, spec: Spec, lineage: str | None = None) -> Iterator[tuple[State, Applying]]:
         with (
             hold(spec.state, "apply"),
-            reconcile.writing_state(spec, lineage) as state,
+            writing_state(spec, lineage) as state,
             self.connected(spec) as destination,
         ):
             self.lineage = self.lineage or state.identity.lineage
