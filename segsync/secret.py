@@ -14,12 +14,16 @@ _SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECA
 
 
 class Secret:
-    """A text that shows itself as `***` everywhere; `reveal()` is the one way to the value."""
+    """A text that shows itself as `***` everywhere; `reveal()` is the one way to the value.
 
-    __slots__ = ("_value",)
+    `origin` says where the user finds it, such as the name of a variable.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "origin")
+
+    def __init__(self, value: str, origin: str = "") -> None:
         self._value = value
+        self.origin = origin
 
     def reveal(self) -> str:
         """The value itself, for the one place that must send it."""

@@ -319,6 +319,15 @@ def test_a_time_is_refused_for_a_real_platform(store: Shop) -> None:
     assert "--now is for rehearsals" in done.err
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_told_with_the_variable_that_holds_it(
+    store: Shop, status: int
+) -> None:
+    store.emulator.faults.add("list_imports", http_error(status), call=None)
+    done = store.run("apply", "--yes").check(1)
+    assert "destination.api_token (the variable MICS_API_TOKEN)" in " ".join(done.err.split())
+
+
 def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(store: Shop) -> None:
     store.leave_a_run_open()
     with hold(store.state, "apply"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from segsync.emulator import Upload
 from tests.support.canary import TOKEN
-from tests.support.cli import FANS, Done, Shop, shop
+from tests.support.cli import FANS, PATIENCE, Done, Shop, environment, shop
 
 
 @pytest.fixture
@@ -336,6 +338,32 @@ def test_a_key_without_a_certificate_is_not_passed_over(store: Shop) -> None:
 def test_memory_in_which_nothing_can_begin_is_refused(store: Shop, size: str) -> None:
     assert "too little" in store.run("plan", "--memory-limit", size).check(1).err
     store.run("plan", "--memory-limit", "16MB").check(0)
+
+
+def test_no_room_for_what_does_not_fit_into_memory_is_told(store: Shop, tmp_path: Path) -> None:
+    store.sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
+        " INSERT INTO people SELECT 'person-' || i || hex(i * 7919), i FROM n"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    limit = ["bash", "-c", 'ulimit -f 256; exec "$@"', "bash"]
+    command = [sys.executable, "-m", "segsync", "plan", "--memory-limit", "16MB"]
+    done = subprocess.run(
+        [*limit, *command],
+        cwd=store.folder,
+        env=environment(TMPDIR=str(scratch)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    told = Done(done.returncode, done.stdout, done.stderr).private().check(1).err
+    assert "File too large" in told
+    assert "--memory-limit, or free space in the folder for temporary files" in " ".join(
+        told.split()
+    )
+    assert list(scratch.iterdir()) == []
 
 
 def test_options_that_leave_no_segment_are_no_plan_without_changes(store: Shop) -> None:

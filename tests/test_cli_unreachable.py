@@ -13,7 +13,7 @@ import pytest
 from segsync.emulator import EmulatorServer
 from segsync.state import open_state
 from tests.support.cli import FANS, Shop, shop
-from tests.support.tls import Authority, self_signed, too_old
+from tests.support.tls import Authority, self_signed, speechless
 
 CASES = {
     "connection refused": "Connection refused",
@@ -22,7 +22,7 @@ CASES = {
     "wrong host": "is not trusted",
     "expired": "is not trusted",
     "self-signed": "is not trusted",
-    "no common version of TLS": "no connection to 127.0.0.1",
+    "no common cipher": "handshake",
 }
 SECURE = [case for case in CASES if case not in ("connection refused", "no such host")]
 
@@ -40,8 +40,8 @@ def tls_of(case: str, known: Authority, folder: Path) -> ssl.SSLContext:
     match case:
         case "self-signed":
             return self_signed(folder)
-        case "no common version of TLS":
-            return too_old(known.server())
+        case "no common cipher":
+            return speechless(known.server())
         case _:
             name = "mics.example.com" if case == "wrong host" else "127.0.0.1"
             return known.server(name, expired=case == "expired")

@@ -23,7 +23,7 @@ from segsync.mediarithmics.envelope import cleaner
 from segsync.mediarithmics.exchange import Limits
 from segsync.model import Address
 from segsync.secret import Redactor, Secret
-from tests.support.canary import PASSWORD_OF_PROXY
+from tests.support.canary import PASSWORD_OF_PROXY, PERSON, identifiers_in, secrets_in
 from tests.support.platform import DATAMART, TOKEN, FakeClock, destination, fails, settings
 from tests.support.raw_server import (
     Conversation,
@@ -41,6 +41,28 @@ IMPORTS = f"/v1/datamarts/{DATAMART}/document_imports"
 def test_the_library_for_http_is_loaded_late() -> None:
     code = "import sys, segsync.mediarithmics; sys.exit('requests' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_token_stands_in_one_header_of_each_request_and_no_secret_in_another(
+    tmp_path: Path,
+) -> None:
+    payload = tmp_path / "part-1.ndjson"
+    payload.write_text(f'{{"user_account_id":"{PERSON}"}}\n')
+    made = (ok({"id": "7", "name": "segsync-a"}), ok({"id": "8"}), answer(b"x"))
+    with RawServer(ok([]), ok([]), ok([]), *made, ok([])) as server:
+        platform = destination(server.url)
+        platform.look_up_segment(Address("segment_technical_name", "vip"))
+        platform.find_imports("segsync-")
+        platform.create_import("segsync-a")
+        platform.upload("7", payload)
+        platform.fetch_error_file("mics://data_file/errors", tmp_path / "errors")
+        platform.list_executions("7")
+    assert len({(request.method, request.target) for request in server.requests}) == 7
+    for request in server.requests:
+        assert request.headers.pop("authorization") == TOKEN
+        rest = f"{request.method} {request.target} {request.headers}".encode()
+        assert secrets_in(rest) == []
+        assert identifiers_in(rest) == []
 
 
 def test_closing_closes_the_connection() -> None:

@@ -16,7 +16,8 @@ from segsync.mediarithmics import Mediarithmics
 from segsync.mediarithmics.exchange import Untrusted
 from segsync.mediarithmics.retry import Patience, Transient, retry_after_seconds
 from segsync.model import Address
-from tests.support.platform import QUICK, FakeClock, destination, fails
+from segsync.secret import Secret
+from tests.support.platform import QUICK, TOKEN, FakeClock, destination, fails
 from tests.support.raw_server import RawServer, answer, cut, ok, raw, silence
 from tests.support.tls import Authority
 
@@ -243,8 +244,8 @@ def test_the_jitter_is_a_share_of_the_pause() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, ["destination.api_token", "Navigator"]),
-        (403, ["destination.api_token", "destination.datamart_id"]),
+        (401, ["destination.api_token (the variable MICS_TOKEN)", "Navigator"]),
+        (403, ["destination.api_token (the variable MICS_TOKEN)", "destination.datamart_id"]),
         (404, ["destination.datamart_id"]),
         (407, ["destination.proxy"]),
         (413, ["destination.max_upload_bytes"]),
@@ -253,4 +254,4 @@ def test_the_jitter_is_a_share_of_the_pause() -> None:
 )
 def test_a_refusal_says_which_setting_to_look_at(status: int, words: list[str]) -> None:
     with RawServer(answer(b"<html>no</html>", status)) as server, fails(Refused, *words):
-        ask(destination(server.url))
+        ask(destination(server.url, api_token=Secret(TOKEN, "the variable MICS_TOKEN")))

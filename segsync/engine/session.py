@@ -159,7 +159,7 @@ class Cursor:
         except self._error as error:
             text = str(error)
             hint = None
-            if "memory" in text.lower():
+            if "memory" in text.lower() or text.startswith("IO Error"):
                 hint = "raise --memory-limit, or free space in the folder for temporary files"
             raise EngineError(f"the comparison failed: {text.splitlines()[0]}", hint=hint) from None
 

@@ -81,6 +81,7 @@ class Mediarithmics:
         self._imports = f"/v1/datamarts/{self._datamart}/document_imports"
         self._mime_type, self._content_type = _FORMATS[settings.format]
         self._limits = limits or Limits()
+        self._token = settings.api_token
         self._clean = cleaner(Redactor(_secrets(settings)))
         self._wire = Wire(settings, self._limits, self._clean)
         self._patience = Patience(clock, jitter, notify)
@@ -263,7 +264,7 @@ class Mediarithmics:
     def _accepted(
         self, answer: Answer, purpose: str, document_import: str, body: FileBody
     ) -> Execution:
-        error = failure(answer, purpose, self._clean)
+        error = failure(answer, purpose, self._clean, self._token)
         if error is not None:
             if answer.status == 400:
                 error.hint = _SMALLER
@@ -314,7 +315,7 @@ class Mediarithmics:
             raise
         except (NotSent, OutcomeUnknown) as lost:
             raise Transient(lost) from None
-        error = failure(answer, request.purpose, self._clean)
+        error = failure(answer, request.purpose, self._clean, self._token)
         if error is None:
             return answer
         if is_transient(answer.status):

@@ -16,7 +16,7 @@ from segsync.errors import DestinationError, ProtocolError, Refused
 from segsync.mediarithmics.exchange import Answer
 from segsync.members import hide_members, hide_strangers
 from segsync.printable import printable
-from segsync.secret import Redactor
+from segsync.secret import Redactor, Secret
 
 SHOWN_CHARACTERS = 300
 READ_CHARACTERS = 4 * SHOWN_CHARACTERS
@@ -26,12 +26,11 @@ SUCCESSES = frozenset((200, 201, 202, 203))
 Clean = Callable[[str], str]
 """Makes a foreign text fit for the user: no secret, no member, no control character, not long."""
 
-_TOKEN = "destination.api_token"
 _HINTS = {
-    401: f"{_TOKEN} is not valid, or no longer: make a new token in Navigator (Settings > "
-    "My Account > API Tokens) and put it where the spec takes it from",
-    403: f"the user of {_TOKEN} may not do this: ask for rights on destination.datamart_id",
-    404: f"the platform does not know it, or hides it from the user of {_TOKEN}; check "
+    401: "{token} is not valid, or no longer: make a new token in Navigator (Settings > "
+    "My Account > API Tokens) and put it there",
+    403: "the user of {token} may not do this: ask for rights on destination.datamart_id",
+    404: "the platform does not know it, or hides it from the user of {token}; check "
     "destination.datamart_id too",
     407: "destination.proxy wants credentials: http://user:password@host:port",
     413: "the platform takes no file of this size: set a lower destination.max_upload_bytes",
@@ -62,8 +61,8 @@ def is_transient(status: int) -> bool:
     return status in (408, 429) or 500 <= status < 600
 
 
-def failure(answer: Answer, purpose: str, clean: Clean) -> DestinationError | None:
-    """What the status of `answer` means; None for a success, whose body decides."""
+def failure(answer: Answer, purpose: str, clean: Clean, token: Secret) -> DestinationError | None:
+    """What the status of `answer` to `token` means; None for a success, whose body decides."""
     status = answer.status
     if status in SUCCESSES:
         return None
@@ -74,8 +73,16 @@ def failure(answer: Answer, purpose: str, clean: Clean) -> DestinationError | No
             hint="nothing was sent there; destination.api_url must be the API's own address",
         )
     if 400 <= status < 600:
-        return _refused(answer, section(_parse(answer.body)), purpose, clean)
+        refused = _refused(answer, section(_parse(answer.body)), purpose, clean)
+        refused.hint = _hint(status, token)
+        return refused
     return ProtocolError(f"could not {purpose}: unexpected HTTP status {status}")
+
+
+def _hint(status: int, token: Secret) -> str | None:
+    origin = f" ({token.origin})" if token.origin else ""
+    hint = _HINTS.get(status)
+    return hint and hint.format(token=f"destination.api_token{origin}")
 
 
 def envelope(answer: Answer, purpose: str, clean: Clean) -> dict[str, Any]:
@@ -137,7 +144,6 @@ def _refused(answer: Answer, content: dict[str, Any], purpose: str, clean: Clean
         f"could not {purpose}: the platform refused it (HTTP {answer.status}): {said}{reference}",
         status=answer.status,
         error_id=named,
-        hint=_HINTS.get(answer.status),
     ).saying(said, hide_strangers)
 
 

@@ -155,8 +155,9 @@ class Connections:
         if not isinstance(text, str) or not isinstance(node, ScalarNode):
             return Secret("")
         used = [part.name for part in _parts(node) if isinstance(part, Reference)]
+        origin = f"the variable {' '.join(used)}"
         try:
-            return Secret(names.token(text, f"the variable {' '.join(used)}"))
+            return Secret(names.token(text, origin), origin)
         except Wrong as wrong:
             self._add(node, wrong)
             return Secret("")

@@ -55,9 +55,8 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def too_old(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same server, which has learnt no TLS that is still good: no handshake succeeds."""
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
+def speechless(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same server, which has only ciphers for another kind of key than its own."""
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-GCM-SHA256")
     return context
