@@ -16,6 +16,7 @@ from segsync.engine.json_sql import (
     object_sql,
 )
 from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.portions import in_portions
 from segsync.engine.session import Cursor, column, quoted
 from segsync.errors import SourceError
 from segsync.model import NEVER, IdentifierKind, Segment
@@ -112,7 +113,7 @@ def load(
 ) -> tuple[Rows, Shape]:
     """Fill the table desired_<number>; invalid rows go to invalid_<number>."""
     loading = _Loading(segment, number, columns, now_ms)
-    with cursor.reading("query_result", stream):
+    with cursor.reading("query_result", in_portions(stream)):
         cursor.execute(f"CREATE TABLE {loading.table} AS {loading.select()}")
     rows = _set_invalid_aside(cursor, loading)
     if loading.keyspace_varies:

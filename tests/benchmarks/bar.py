@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tests.benchmarks.measuring import Measured
-from tests.benchmarks.workshop import CHURN, MEMORY_LIMIT_MB, Workshop, check, spec_for
+from tests.benchmarks.runs import LARGE_BAG, LARGE_BAGS, Run, Runs
+from tests.benchmarks.workshop import MEMORY_LIMIT_MB, Workshop
 
 Round = Mapping[str, Measured]
 SMALL = 10_000
 PER_SEGMENT = 2_000
 ABOVE_LIMIT_MB = 350
 IMPORTS = "import duckdb, pyarrow.dataset, adbc_driver_sqlite.dbapi"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Something to be measured; `prepare` makes the data that it needs, where that is missing."""
-
-    go: Callable[[], Measured]
-    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +67,10 @@ class Bar:
     large: int
     segments: int
 
+    @property
+    def runs(self) -> Runs:
+        return Runs(self.shop)
+
     def groups(self) -> Iterator[Group]:
         """One after the other: what one needs is prepared when its turn comes."""
         yield self._plans()
@@ -84,18 +79,19 @@ class Bar:
         yield self._small()
         yield self._many()
         yield self._lanes()
+        yield self._extremes()
 
     def _plans(self) -> Group:
         n = self.size
         work = f"plan {short(n)} × {short(n)}"
         return Group(
             {
-                "floor": self._floor(n, churned=True),
-                "plan": self._plan(n),
-                "plan-bag": self._plan(n, bag=True),
-                "floor-equal": self._floor(n, churned=False),
-                "unchanged": self._plan(n, churned=False),
-                "sets": self._sets(n),
+                "floor": self.runs.floor(n, churned=True),
+                "plan": self.runs.plan(n),
+                "plan-bag": self.runs.plan(n, bag=True),
+                "floor-equal": self.runs.floor(n, churned=False),
+                "unchanged": self.runs.plan(n, churned=False),
+                "sets": self.runs.sets(n),
             },
             (
                 ratio("plan", f"{work}, 1 % churn / floor", 1.5, "plan", "floor"),
@@ -113,10 +109,10 @@ class Bar:
         n = self.size
         return Group(
             {
-                "floor": self._floor(n, churned=True),
-                "first-apply": self._first_apply(n),
-                "plan": self._plan(n),
-                "apply": self._churn_apply(n),
+                "floor": self.runs.floor(n, churned=True),
+                "first-apply": self.runs.first_apply(n),
+                "plan": self.runs.plan(n),
+                "apply": self.runs.churn_apply(n),
             },
             (
                 ratio(
@@ -139,10 +135,10 @@ class Bar:
         work = f"{short(large)} / {short(n)}"
         return Group(
             {
-                "plan": self._plan(n),
-                "plan-large": self._plan(large),
-                "plan-bag": self._plan(n, bag=True),
-                "plan-bag-large": self._plan(large, bag=True),
+                "plan": self.runs.plan(n),
+                "plan-large": self.runs.plan(large),
+                "plan-bag": self.runs.plan(n, bag=True),
+                "plan-bag-large": self.runs.plan(large, bag=True),
             },
             (
                 ratio("growth", f"growth, {work}", 1.1 * large / n, "plan-large", "plan"),
@@ -165,10 +161,10 @@ class Bar:
     def _small(self) -> Group:
         return Group(
             {
-                "imports": Run(lambda: self.shop.python("-c", IMPORTS)),
-                "plan-small": self._plan(SMALL),
-                "typer": Run(lambda: self.shop.python("-c", "import typer")),
-                "help": Run(lambda: self.shop.python("-m", "segsync", "--help")),
+                "imports": self.runs.python("-c", IMPORTS),
+                "plan-small": self.runs.plan(SMALL),
+                "typer": self.runs.python("-c", "import typer"),
+                "help": self.runs.python("-m", "segsync", "--help"),
             },
             (
                 ratio(
@@ -181,7 +177,7 @@ class Bar:
     def _many(self) -> Group:
         each = min(PER_SEGMENT, self.size // self.segments)
         return Group(
-            {"many": self._plan(self.segments * each, churned=False, segments=self.segments)},
+            {"many": self.runs.plan(self.segments * each, churned=False, segments=self.segments)},
             (
                 Line(
                     "many",
@@ -197,9 +193,9 @@ class Bar:
     def _lanes(self) -> Group:
         n = self.size
         runs = {
-            "floor": self._floor(n, churned=True),
-            "read-adbc": self._read(n, "auto"),
-            "read-dbapi": self._read(n, "dbapi"),
+            "floor": self.runs.floor(n, churned=True),
+            "read-adbc": self.runs.read(n, "auto"),
+            "read-dbapi": self.runs.read(n, "dbapi"),
         }
         lines = [
             ratio(
@@ -218,7 +214,7 @@ class Bar:
             ),
         ]
         if self.shop.postgresql:
-            runs["plan-postgresql"] = self._plan_postgresql(n)
+            runs["plan-postgresql"] = self.runs.plan_postgresql(n)
             lines.append(
                 ratio(
                     "postgresql",
@@ -230,86 +226,42 @@ class Bar:
             )
         return Group(runs, tuple(lines))
 
-    def _plan(
-        self, size: int, *, bag: bool = False, churned: bool = True, segments: int = 1
-    ) -> Run:
-        def prepare() -> tuple[Path, Path]:
-            return (
-                self.shop.source(size, churned=churned, segments=segments),
-                self.shop.state(size, bag=bag, segments=segments),
-            )
-
-        def go() -> Measured:
-            source, state = prepare()
-            moved = _moved(size, churned=churned)
-            expected = {**moved, "update": 0, "renew": 0, "unchanged": size - moved["add"]}
-            return self.shop.plan(state, spec_for(source, bag=bag, segments=segments), expected)
-
-        return Run(go, prepare)
-
-    def _floor(self, size: int, *, churned: bool) -> Run:
-        plan = self._plan(size, churned=churned)
-
-        def go() -> Measured:
-            files = (self.shop.source(size, churned=churned), self.shop.state(size) / "state.db")
-            measured = self.shop.python("-m", "tests.benchmarks.floor", *files, "1GB")
-            check(_moved(size, churned=churned), json.loads(measured.output))
-            return measured
-
-        return Run(go, plan.prepare)
-
-    def _sets(self, size: int) -> Run:
-        def go() -> Measured:
-            files = (self.shop.source(size, churned=True), self.shop.state(size) / "state.db")
-            payload = self.shop.folder / "sets.ndjson"
-            measured = self.shop.python("-m", "tests.benchmarks.sets", *files, payload)
-            payload.unlink()
-            check(_moved(size, churned=True), json.loads(measured.output))
-            return measured
-
-        return Run(go, self._plan(size).prepare)
-
-    def _first_apply(self, size: int) -> Run:
-        def go() -> Measured:
-            source = self.shop.source(size, churned=False)
-            with self.shop.empty() as folder:
-                return self.shop.apply(folder, spec_for(source), expected_lines=size)
-
-        return Run(go, lambda: self.shop.source(size, churned=False))
-
-    def _churn_apply(self, size: int) -> Run:
-        def go() -> Measured:
-            spec = spec_for(self.shop.source(size, churned=True))
-            with self.shop.copied(self.shop.state(size)) as folder:
-                return self.shop.apply(folder, spec, expected_lines=2 * (size // CHURN))
-
-        return Run(go, self._plan(size).prepare)
-
-    def _read(self, size: int, lane: str) -> Run:
-        def go() -> Measured:
-            url = f"sqlite:///{self.shop.source(size, churned=True)}"
-            measured = self.shop.python("-m", "tests.benchmarks.reading", url, lane)
-            check({"rows": size}, json.loads(measured.output))
-            return measured
-
-        return Run(go, lambda: self.shop.source(size, churned=True))
-
-    def _plan_postgresql(self, size: int) -> Run:
-        def prepare() -> Path:
-            self.shop.fill_postgresql(size)
-            return self.shop.state(size)
-
-        def go() -> Measured:
-            spec = spec_for("${BENCHMARK_POSTGRESQL}", table="segsync_benchmark")
-            return self.shop.plan(self.shop.state(size), spec, _moved(size, churned=True))
-
-        return Run(go, prepare)
-
-
-def _moved(size: int, *, churned: bool) -> dict[str, int]:
-    """How many members are new, and how many are gone."""
-    moved = size // CHURN if churned else 0
-    return {"add": moved, "remove": moved}
+    def _extremes(self) -> Group:
+        """Only told: what the plan of tests asks to be recorded."""
+        n, many = self.size, 2 * self.segments
+        each = min(PER_SEGMENT // 2, n // many)
+        work = f"plan of {many} segments × {each:,}, nothing changed"
+        return Group(
+            {
+                "floor": self.runs.floor(n, churned=True),
+                "all-new": self.runs.all_new(n),
+                "all-gone": self.runs.all_gone(n),
+                "large-bags": self.runs.large_bags(),
+                "thousand": self.runs.plan(many * each, churned=False, segments=many),
+            },
+            (
+                ratio("all-new", f"plan of {short(n)}, all new / floor", None, "all-new", "floor"),
+                ratio(
+                    "all-gone", f"plan of {short(n)}, all gone / floor", None, "all-gone", "floor"
+                ),
+                Line(
+                    "large-bags",
+                    f"{LARGE_BAGS} data bags of {short(LARGE_BAG)}B, limit 2 GB: peak memory",
+                    None,
+                    "MB",
+                    ("large-bags",),
+                    lambda r: r["large-bags"].peak_mb,
+                ),
+                Line(
+                    "thousand",
+                    f"{work}, a segment",
+                    None,
+                    "ms",
+                    ("thousand",),
+                    lambda r: r["thousand"].seconds * 1000 / many,
+                ),
+            ),
+        )
 
 
 def short(size: int) -> str:

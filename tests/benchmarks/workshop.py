@@ -102,12 +102,21 @@ class Workshop:
         files = [*sorted((package / "state").glob("*.py")), package / "engine" / "desired.py"]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
-    def plan(self, folder: Path, spec: Mapping[str, Any], expected: Mapping[str, int]) -> Measured:
+    def plan(
+        self,
+        folder: Path,
+        spec: Mapping[str, Any],
+        expected: Mapping[str, int],
+        *,
+        allow: str | None = None,
+        memory_limit: str = "1GB",
+    ) -> Measured:
         """`segsync plan` with the state in `folder`."""
         path = folder / "plan.yaml"
         path.write_text(json.dumps({**spec, "destination": destination(self.url)}))
-        words = ("-m", "segsync", "plan", "-f", path, "--format", "json", "--memory-limit", "1GB")
-        measured = self.python(*words)
+        words = ("-m", "segsync", "plan", "-f", path, "--format", "json")
+        memory = ("--memory-limit", memory_limit)
+        measured = self.python(*words, *memory, *(("--allow", allow) if allow else ()))
         totals = json.loads(measured.output)["totals"]
         check(expected, totals)
         return measured
@@ -186,10 +195,16 @@ def destination(url: str) -> dict[str, str]:
 
 
 def spec_for(
-    source: Path | str, *, bag: bool = False, segments: int = 1, table: str = "customers"
+    source: Path | str,
+    *,
+    bag: bool = False,
+    segments: int = 1,
+    table: str = "customers",
+    where: str = "",
 ) -> dict[str, Any]:
     """A spec without its destination (JSON is YAML)."""
-    query = f"SELECT id AS user_account_id{', total' if bag else ''} FROM {table}"
+    condition = f" WHERE {where}" if where else ""
+    query = f"SELECT id AS user_account_id{', total' if bag else ''} FROM {table}{condition}"
     several = segments > 1
     return {
         "version": 1,
