@@ -223,8 +223,14 @@ def test_a_full_disk_under_the_output_is_an_error(store: Shop) -> None:
     done = shell(store, "segsync plan >/dev/full")
     assert done.status == 1
     assert "the output could not be written: No space left on device" in done.err
-    assert shell(store, "segsync plan 2>/dev/full").status == 1
     assert shell(store, "segsync --help >/dev/full").status == 1
+
+
+def test_a_full_disk_under_the_log_ends_no_apply_halfway(store: Shop) -> None:
+    assert "10 to add" in shell(store, "segsync plan 2>/dev/full").check(0).out
+    assert "10 confirmed" in shell(store, "segsync apply --yes 2>/dev/full").check(0).out
+    assert len(store.emulator.members("fans")) == 10
+    assert shell(store, "segsync plan -f nowhere.yaml 2>/dev/full").status == 1
 
 
 @pytest.mark.parametrize(

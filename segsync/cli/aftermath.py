@@ -25,7 +25,7 @@ def after_interrupt(session: Session) -> Exit:
     else:
         message = "interrupted; no run was left open" if session.applying else "interrupted"
         hint, status = None, Exit.ERROR
-    session.terminal.tell_at_last(message_lines(message, hint, session.terminal.message_columns))
+    session.terminal.try_to_tell(message_lines(message, hint, session.terminal.message_columns))
     return status
 
 

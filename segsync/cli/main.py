@@ -66,7 +66,7 @@ def _came_of_interrupt(error: BaseException) -> bool:
 
 def _failed(session: Session, error: Exception) -> int:
     """Tell an error. Whatever it is: a run that is left open matters more to the caller."""
-    session.terminal.tell_at_last(_lines(session, error))
+    session.terminal.try_to_tell(_lines(session, error))
     if isinstance(error, Locked):
         return Exit.LOCKED
     return Exit.UNKNOWN if run_is_open(session) else Exit.ERROR

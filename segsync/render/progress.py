@@ -79,7 +79,7 @@ class LineProgress:
 
     def _tell(self, text: str, style: Style = Style.PLAIN) -> None:
         with self._lock:
-            self._terminal.tell([line(Span(text, style))])
+            self._terminal.try_to_tell([line(Span(text, style))])
 
 
 class BarProgress:
@@ -124,7 +124,7 @@ class BarProgress:
             running = self._bars is not None
             if self._bars:
                 self._bars.stop()
-            self._terminal.tell([line(Span(printable(sentence), Style.WARNING))])
+            self._terminal.try_to_tell([line(Span(printable(sentence), Style.WARNING))])
             if running and self._bars:
                 self._bars.start()
 

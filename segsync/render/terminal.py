@@ -80,8 +80,8 @@ class Terminal:
         """Print lines beside the result, on standard error."""
         self._print(self.err, lines)
 
-    def tell_at_last(self, lines: Iterable[Line]) -> None:
-        """Tell why the command ends; where nothing can be told, its exit status must do."""
+    def try_to_tell(self, lines: Iterable[Line]) -> None:
+        """Tell what may stay untold: no work ends halfway for it, and no exit status changes."""
         with suppress(OutputError):
             self.tell(lines)
 
