@@ -19,7 +19,7 @@ from segsync.engine import (
     Snapshot,
     SnapshotFacts,
 )
-from segsync.engine.desired import DesiredColumn
+from segsync.engine.normalising import DesiredColumn
 from segsync.errors import SourceError
 from segsync.model import DAY_MS, NEVER, RemovedSegment, Segment
 from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards, removed_entry

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segsync.engine.desired import LARGEST_DATA_BAG, REASONS, fingerprint_of, policy_text
 from segsync.engine.facts import Deferred, Example
+from segsync.engine.fingerprint import fingerprint_of, policy_text
+from segsync.engine.json_sql import LARGEST_DATA_BAG
+from segsync.engine.normalising import REASONS
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, IdentifierKind, Segment
 from tests.support.comparing import (
     NOW_MS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segsync.engine.desired import fingerprint_of, fingerprint_sql, policy_text
+from segsync.engine.fingerprint import fingerprint_of, fingerprint_sql, policy_text
 from segsync.engine.session import Session, quoted
 from segsync.model import NEVER
 from tests.support.comparing import NOW_MS, Bench, segment

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsync.engine import Layout, Target, header_for
-from segsync.engine.desired import fingerprint_of
+from segsync.engine.fingerprint import fingerprint_of
 from segsync.errors import SegsyncError
 from segsync.model import DAY_MS, MINUTE_MS, NEVER, Address
 from segsync.payload import write_parts

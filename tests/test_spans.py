@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Target, size_of
-from segsync.engine.desired import DesiredColumn, fingerprint_of, policy_text
+from segsync.engine.fingerprint import fingerprint_of, policy_text
+from segsync.engine.normalising import DesiredColumn
 from segsync.engine.session import Session
 from segsync.engine.snapshot import Key, Snapshot
 from segsync.errors import UsageError

@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segsync.engine.desired import (
-    EXPIRED,
-    NO_ROW_EXPIRY,
-    SEPARATOR_SQL,
-    Shape,
-)
 from segsync.engine.facts import Asked, Deferred, Difference
 from segsync.engine.join import Join
+from segsync.engine.normalising import EXPIRED, NO_ROW_EXPIRY, SEPARATOR_SQL, Shape
 from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, change_sql
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot

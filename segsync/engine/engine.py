@@ -9,7 +9,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from segsync.engine import commands, compare, desired, examples, rejects
-from segsync.engine.desired import DesiredColumn, Shape
 from segsync.engine.facts import (
     Asked,
     Difference,
@@ -19,6 +18,7 @@ from segsync.engine.facts import (
     Target,
 )
 from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.normalising import DesiredColumn, Shape
 from segsync.engine.session import Session, quoted
 from segsync.engine.snapshot import AHEAD_BYTES, Members, Room, Snapshot, digest_sql
 from segsync.model import LineRange, Part, Segment

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segsync.engine.desired import NO_ADDRESS, REASONS, TOLD_BY_SOURCE, reason_sql
 from segsync.engine.facts import Example
 from segsync.engine.keyspaces import Keyspaces
+from segsync.engine.normalising import NO_ADDRESS, REASONS, TOLD_BY_SOURCE, reason_sql
 from segsync.engine.rules import FORGET, WORDS
 from segsync.engine.session import Cursor
 

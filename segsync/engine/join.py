@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segsync.engine.desired import Shape, fingerprint_sql, row_policy_sql
+from segsync.engine.fingerprint import fingerprint_sql, row_policy_sql
+from segsync.engine.normalising import Shape
 from segsync.engine.session import Cursor, quoted
 from segsync.engine.snapshot import NO_MEMBERS, Snapshot, digest_sql, members_sql
 

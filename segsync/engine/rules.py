@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from segsync.engine.desired import NO_ROW_EXPIRY, Shape, fingerprint_sql
 from segsync.engine.facts import Policy
+from segsync.engine.fingerprint import fingerprint_sql
+from segsync.engine.normalising import NO_ROW_EXPIRY, Shape
 from segsync.model import DAY_MS, FIRST_REASSERTED, MINUTE_MS, NEVER, renewal_shares
 
 ADD, UPDATE, RENEW, REMOVE, FORGET = 1, 2, 3, 4, 5

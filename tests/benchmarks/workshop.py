@@ -99,7 +99,7 @@ class Workshop:
 
     def _meaning(self) -> str:
         package = self.tree / "segsync"
-        files = [*sorted((package / "state").glob("*.py")), package / "engine" / "desired.py"]
+        files = [*sorted((package / "state").glob("*.py")), package / "engine" / "fingerprint.py"]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
     def plan(

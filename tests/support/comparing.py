@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from segsync.engine import Asked, Difference, Engine, Keyspaces, Layout, Policy, Rows, Target
-from segsync.engine.desired import DesiredColumn
+from segsync.engine.normalising import DesiredColumn
 from segsync.model import DAY_MS, NEVER, Address, IdentifierKind, Part, Segment
 
 NOW_MS = 1_790_000_000_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from segsync.engine.desired import fingerprint_of, policy_text
+from segsync.engine.fingerprint import fingerprint_of, policy_text
 from segsync.model import DAY_MS, MINUTE_MS
 from tests.support.comparing import NOW_MS, Bench, accounts, policy, segment
 
