@@ -246,22 +246,24 @@ def test_what_is_in_doubt_where_the_spec_looks_no_more_is_not_the_recovered_runs
 # -------------------------------------------------------------------- executions
 
 
-@pytest.mark.parametrize("call", range(1, 7))
+@pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_page_of_executions_that_cannot_be_read_decides_nothing(world: World, call: int) -> None:
     """Three executions of one upload, each on a page of its own; that page, and all after it."""
     options = some_rejects(world)
     world.emulator.behave(max_page_size=1)
     world.emulator.faults.add("upload", ExecutionScript(duplicates=2))
-    world.emulator.faults.add("list_executions", http_error(503), call=call, times=100)
+    world.emulator.faults.add("list_executions", http_error(503), call=call, times=10**6)
     with pytest.raises(DestinationError, match="list the executions"):
         world.apply(**options)
-    assert_sound(world, converged=False)
+    assert_sound(world, converged=False, in_flight=3)
     with closing(open_state(world.state, read_only=True)) as state:
         run = state.open_run()
         assert run is not None
-        assert [part.status for part in run.parts] == [PartStatus.SENT]
+        assert [part.status for part in run.parts] == [PartStatus.SENT, PartStatus.WAITING]
     world.emulator.faults.clear()
-    assert_healed(world, options)
+    world.emulator.accept_all()
+    world.settle(**options)
+    assert_sound(world, in_flight=3)
 
 
 @pytest.mark.parametrize("seed", range(size(5, 20)))
