@@ -14,6 +14,7 @@ from segsync.emulator import Answer, Cut, ExecutionScript, LocalClient, Stall, h
 from segsync.errors import DestinationError, NotSent, OutcomeUnknown, UsageError
 from segsync.exits import Exit
 from segsync.mediarithmics.exchange import Limits
+from segsync.mediarithmics.retry import ATTEMPTS
 from segsync.render.report_text import next_steps
 from segsync.render.status_text import outcome
 from segsync.sending import StillRunning
@@ -246,13 +247,13 @@ def test_what_is_in_doubt_where_the_spec_looks_no_more_is_not_the_recovered_runs
 # -------------------------------------------------------------------- executions
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
-def test_a_page_of_executions_that_cannot_be_read_decides_nothing(world: World, call: int) -> None:
-    """Three executions of one upload, each on a page of its own; that page, and all after it."""
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_a_page_of_executions_that_cannot_be_read_decides_nothing(world: World, page: int) -> None:
+    """Three executions of one upload, each on a page of its own; that page at all attempts."""
     options = some_rejects(world)
     world.emulator.behave(max_page_size=1)
     world.emulator.faults.add("upload", ExecutionScript(duplicates=2))
-    world.emulator.faults.add("list_executions", http_error(503), call=call, times=10**6)
+    world.emulator.faults.add("list_executions", http_error(503), call=page, times=ATTEMPTS)
     with pytest.raises(DestinationError, match="list the executions"):
         world.apply(**options)
     assert_sound(world, converged=False, in_flight=3)
