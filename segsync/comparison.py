@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 
 from segsync.engine import (
@@ -13,7 +12,6 @@ from segsync.engine import (
     Difference,
     Engine,
     EngineError,
-    Example,
     Policy,
     Rows,
     Snapshot,
@@ -22,14 +20,15 @@ from segsync.engine import (
 from segsync.engine.normalising import DesiredColumn
 from segsync.errors import SourceError
 from segsync.model import DAY_MS, NEVER, RemovedSegment, Segment
-from segsync.plan import Counts, Sample, SegmentPlan, SegmentStatus, check_guards, removed_entry
+from segsync.plan import Counts, SegmentPlan, SegmentStatus, check_guards
 from segsync.progress import Progress
+from segsync.sampling import samples_of, samples_of_removed
 from segsync.selection import Selected
 from segsync.source import Source
 from segsync.state import State, StateSegment
+from segsync.uncompared import failed
 
 LAPSE_MARGIN_MS = DAY_MS
-SYMBOLS = {"add": "+", "update": "~", "renew": "↻", "remove": "-"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,8 @@ def compare_segment(around: Circumstances, selected: Selected, source: Source) -
     )
     plan.counts.check()
     plan = _judge(around, segment, plan, rows, difference)
-    plan = replace(plan, samples=_samples(around, segment, plan, difference))
+    samples = samples_of(around.engine, segment, plan, difference, around.samples)
+    plan = replace(plan, samples=samples)
     around.engine.release(selected.number)
     return plan
 
@@ -109,46 +109,8 @@ def compare_removed(
     counts = _counts(Rows(), difference, facts)
     held = counts.deferred or known.number in around.watched
     plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
-    found = around.engine.examples(known.number, around.samples)
-    return replace(plan, counts=counts, samples=tuple(_sample(example, None) for example in found))
-
-
-def ambiguous(entry: RemovedSegment, meant: tuple[StateSegment, ...]) -> Iterator[SegmentPlan]:
-    """Segments that an entry under `removed` may mean, one of them or all: nothing is done."""
-    addresses = [str(known.address) for known in meant]
-    for known in meant:
-        yield SegmentPlan(
-            name=entry.name,
-            address=known.address,
-            number=known.number,
-            status=SegmentStatus.ERROR,
-            error=f"{entry.place}: the state has {len(meant)} segments that had this name: "
-            f"{', '.join(addresses)}",
-            hint="write the address of the one that is meant instead of the name, such as "
-            f"{removed_entry(addresses[0], entry.members)}",
-            place=entry.place,
-        )
-
-
-def orphan(known: StateSegment, twin: Segment | None) -> SegmentPlan:
-    """A segment that the state knows and the spec does not mention: nothing is done to it.
-
-    `twin` is the one that the spec has by its name, at another address.
-    """
-    return SegmentPlan(
-        name=known.name,
-        address=known.address,
-        number=known.number,
-        status=SegmentStatus.ORPHANED,
-        error=f"the state has it under {known.address}, but the spec does not mention it"
-        if twin
-        else "the state has it, but the spec does not mention it",
-        hint=f"the spec has {known.name} under {twin.address} now: put the other back, or give "
-        "this one another name in the spec and end the old one under `removed`"
-        if twin
-        else f"to delete its members add {removed_entry(known.name, 'delete')}; "
-        f"to leave them alone and forget the segment, {removed_entry(known.name, 'keep')}",
-    )
+    samples = samples_of_removed(around.engine, known.number, around.samples)
+    return replace(plan, counts=counts, samples=samples)
 
 
 def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:
@@ -285,69 +247,3 @@ def _judge(
 
 def _listed(reasons: Mapping[str, int]) -> str:
     return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
-
-
-def failed(selected: Selected, error: SourceError) -> SegmentPlan:
-    """The plan of a segment that could not be read from its source."""
-    return SegmentPlan(
-        name=selected.segment.name,
-        address=selected.segment.address,
-        number=selected.number,
-        status=SegmentStatus.ERROR,
-        error=str(error),
-        hint=error.hint,
-        place=selected.segment.place,
-    )
-
-
-def _samples(
-    around: Circumstances, segment: Segment, plan: SegmentPlan, difference: Difference
-) -> tuple[Sample, ...]:
-    if not around.samples:
-        return ()
-    engine, number = around.engine, plan.number
-    found: list[Example] = []
-    if plan.counts.invalid:
-        found += engine.invalid_examples(number, around.samples)
-    if difference.conflicts:
-        found += engine.conflict_examples(number, around.samples)
-    if plan.counts.commands:
-        found += engine.examples(number, around.samples)
-    return tuple(_sample(example, segment) for example in found)
-
-
-def _sample(example: Example, segment: Segment | None) -> Sample:
-    return Sample(
-        label=SYMBOLS.get(example.label, example.label),
-        kind=example.kind,
-        compartment_id=example.compartment_id,
-        identifier=example.identifier,
-        reason=example.reason or _reason(example, segment),
-        row=example.row,
-        column=example.column,
-    )
-
-
-def _reason(example: Example, segment: Segment | None) -> str:
-    if example.retry:
-        return "the outcome of an earlier run is unknown"
-    expiry = _date(example.old_expires_at)
-    match example.label:
-        case "add":
-            return f"lapsed on {expiry}" if expiry else "new in the query"
-        case "update":
-            has_bag = segment is not None and bool(segment.data_bag)
-            return "data bag or expiry changed" if has_bag else "expiry or data bag changed"
-        case "renew":
-            return f"stays, and would lapse on {expiry}" if expiry else "asserted once more"
-        case "remove":
-            return "no longer in the query" if segment else "the segment is removed"
-        case "conflict":
-            return "returned with different data bag or expiry"
-    return "lapsed, and no longer in the query"
-
-
-def _date(epoch_ms: int | None) -> str | None:
-    if not epoch_ms:
-        return None
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).date().isoformat()

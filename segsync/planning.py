@@ -11,11 +11,8 @@ from typing import Literal
 from segsync.comparison import (
     LAPSE_MARGIN_MS,
     Circumstances,
-    ambiguous,
     compare_removed,
     compare_segment,
-    failed,
-    orphan,
 )
 from segsync.engine import Engine, Keyspaces, Layout, Target
 from segsync.model import NEVER, Clock, Spec
@@ -25,6 +22,7 @@ from segsync.progress import Progress
 from segsync.readers import Readers
 from segsync.selection import Selection, check_allowed, select
 from segsync.state import State, StateMoved, StateSegment
+from segsync.uncompared import ambiguous, failed, orphan
 
 NOT_READ = (SegmentStatus.ERROR, SegmentStatus.ORPHANED)
 """The members of such a segment may not have been read from the state."""

@@ -74,6 +74,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/comparison.py": (
         "test_apply", "test_rejects", "test_expiry", "test_planfile", "test_state_file",
     ),
+    "segsync/sampling.py": ("test_compare", "test_apply", "test_render_plan", "test_cli"),
+    "segsync/uncompared.py": ("test_apply", "test_cli", "test_cli_guidance"),
     "segsync/lookups.py": ("test_apply", "test_planfile"),
     "segsync/selection.py": ("test_apply", "test_cli"),
     "segsync/planfile.py": ("test_planfile", "test_cli"),
