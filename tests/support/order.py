@@ -1,7 +1,7 @@
-"""Long tests come first, half of them in each half of the list.
+"""Long tests come first in the share of each worker.
 
-Two workers get a half each and take from each other's end when theirs is done: so the short tests
-are left for the end, and neither worker waits long for the other's last.
+pytest-xdist gives each worker a part of the list, and lets who is done take from the end of
+another's: so the short tests are left for the end, and nobody waits long for the last one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ import pytest
 LONG_SECONDS = 300
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for item in items if _may_take(item) >= LONG_SECONDS]
     short = [item for item in items if _may_take(item) < LONG_SECONDS]
-    middle = len(items) // 2 - len(long[::2])
-    items[:] = [*long[::2], *short[:middle], *long[1::2], *short[middle:]]
+    left = len(items)
+    items.clear()
+    for worker in range(workers):
+        share = left // (workers - worker)
+        left -= share
+        first = long[worker::workers]
+        filling = max(share - len(first), 0)
+        items += first + short[:filling]
+        del short[:filling]
+    items += short
 
 
 def _may_take(item: pytest.Item) -> float:
