@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from segsync import planfile
-from segsync.destination import Destination
+from segsync.destination import Destination, DocumentImport
 from segsync.engine import Engine
 from segsync.errors import PlanFileError, StateStale
 from segsync.lookups import LookUps
@@ -127,10 +128,12 @@ def _note_names(spec: Spec, state: State) -> None:
 def check_not_stale(state: State, destination: Destination) -> None:
     """Raise StateStale if the platform has seen a run of this lineage that the state has not.
 
-    It is not noticed where the next fifty runs after an old copy was made got no import at all.
+    It is not noticed where the imports of the next fifty runs after an old copy was made are
+    missing while its own newest is there: those of runs without one, or that somebody deleted.
     """
     prefix, serial = state.identity.reference_prefix, state.identity.serial
-    found = destination.find_imports(*state.identity.recent_references)
+    known = state.import_ids()
+    found = _own_imports(state, destination, known)
     runs = [(int(n), i) for i in found if (n := i.name.removeprefix(prefix)).isdecimal()]
     latest = max((number for number, _ in runs), default=0)
     if latest > serial:
@@ -139,7 +142,6 @@ def check_not_stale(state: State, destination: Destination) -> None:
             f"has seen run {latest} of its lineage",
             hint=f"use the newest copy of the state; if there is none, {_ANEW}",
         )
-    known = state.import_ids()
     for number, item in runs:
         # A creation whose answer was lost may have left an import in which nothing ever was.
         if item.id != known.get(number) and destination.list_executions(item.id):
@@ -149,6 +151,19 @@ def check_not_stale(state: State, destination: Destination) -> None:
                 hint="keep one copy for all: a lock does not reach from one machine to another. "
                 f"Neither of the two knows what the other has sent; to go on, {_ANEW}",
             )
+
+
+def _own_imports(
+    state: State, destination: Destination, known: Mapping[int, str | None]
+) -> list[DocumentImport]:
+    """The imports of the lineage that may be later than the state; all where the newest that it
+    knows is not among those: somebody deletes imports, and later ones may be left.
+    """
+    recent = destination.find_imports(*state.identity.recent_references)
+    newest = max((number for number, item in known.items() if item), default=None)
+    if newest is None or known[newest] in {item.id for item in recent}:
+        return recent
+    return destination.find_imports(state.identity.reference_prefix)
 
 
 _ANEW = (

@@ -241,6 +241,21 @@ def test_an_old_copy_is_noticed_however_many_runs_came_later() -> None:
         assert len(world.uploads) == uploads
 
 
+def test_an_old_copy_is_noticed_though_the_imports_of_its_time_were_deleted() -> None:
+    """As whoever deletes all but those of the last hundred runs does."""
+    with in_one_thread() as folder, LeanWorld(folder / "world") as world:
+        world.define("vip")
+        apply_until(world, 3)
+        backup = shutil.copy2(world.state, world.folder / "backup.db")
+        apply_until(world, 205)
+        forget_imports(world, range(1, 105))
+        assert listing(world).asked == ["000002"]
+        shutil.move(backup, world.state)
+        world.fill("vip", [("u0",)])
+        with pytest.raises(StateStale, match="has seen run 205"):
+            world.apply(allowed=("vip",))
+
+
 def forget_imports(world: World, serials: range) -> None:
     imports = world.emulator.world.executions.imports
     for made in list(imports.values()):

@@ -95,6 +95,7 @@ def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_af
         assert world.plan().totals.retry == 20
         assert_sound(world, converged=False)
     report = world.apply()
+    assert report.exit is Exit.REJECTED
     assert figures(report) == (20, 0, 0, 20)
     assert report.run is not None
     assert report.run.segments[0].confirmed == 20
