@@ -28,7 +28,7 @@ LIMIT_OF_NAMELESS = 2
 """After three runs with failures that cannot be named the product takes a command as confirmed."""
 METHODS = (
     *("upload", "upload", "upload", "create_import", "list_executions", "list_executions"),
-    *("find_imports", "look_up_segment", "fetch_error_file"),
+    *("find_imports", "look_up_segment"),
 )
 WEIGHTS = {
     "edit rows": 3,
@@ -303,11 +303,19 @@ class Story:
         )
         self.tell(f"the platform refuses {', '.join(ways)} of {', '.join(who)} ({shape})")
         self._have_something_to_do()
-        self.apply()
+        self.apply(faults=self._unread_errors() if shape == "named" else ())
         if shape != "named":
             self.nameless += 1
             self.accept()
             self.place.emulator.behave(error_file="json_flat")
+
+    def _unread_errors(self) -> tuple[Fault, ...]:
+        """Sometimes the error file cannot be had."""
+        if self.nameless >= LIMIT_OF_NAMELESS or self.random.random() < 0.5:
+            return ()
+        self.nameless += 1
+        what = self.random.choice(list(ERRORS))
+        return (Fault("fetch_error_file", 1, what, self.random.choice([1, 300])),)
 
     def accept(self) -> None:
         self.place.emulator.accept_all()
@@ -333,7 +341,7 @@ class Story:
         if method == "upload":
             kinds += [*SCRIPTS, *SCRIPTS]
         what = self.random.choice(kinds)
-        if what in NAMELESS or method == "fetch_error_file":
+        if what in NAMELESS:
             if self.nameless >= LIMIT_OF_NAMELESS:
                 what, method = "request lost", "upload"
             else:
