@@ -290,30 +290,31 @@ class Story:
         self.place.advance(days=days)
 
     def refuse(self) -> None:
-        who = self.random.sample([f"u{n}" for n in range(PEOPLE)], self.random.randint(1, 3))
+        everybody = [f"u{n}" for n in range(PEOPLE)]
+        who = self.random.sample(everybody, self.random.randint(1, 3))
         ways = self.random.choice([("UPDATE",), ("DELETE",), ("UPDATE", "DELETE")])
-        if self.nameless < LIMIT_OF_NAMELESS and self.random.random() < 0.3:
+        shape, faults = "named", self._unread_errors()
+        if faults:
+            who = everybody
+        elif self.nameless < LIMIT_OF_NAMELESS and self.random.random() < 0.3:
             shape = self.random.choice(["text", "missing", "half"])
             self.place.emulator.behave(error_file=shape)
-        else:
-            shape = "named"
         emulator = self.place.emulator
         emulator.reject(
             [self.place.identifier(one, form) for one in who for form in FORMS], operations=ways
         )
         self.tell(f"the platform refuses {', '.join(ways)} of {', '.join(who)} ({shape})")
         self._have_something_to_do()
-        self.apply(faults=self._unread_errors() if shape == "named" else ())
-        if shape != "named":
+        self.apply(faults=faults)
+        if faults or shape != "named":
             self.nameless += 1
             self.accept()
-            self.place.emulator.behave(error_file="json_flat")
+            emulator.behave(error_file="json_flat")
 
     def _unread_errors(self) -> tuple[Fault, ...]:
         """Sometimes the error file cannot be had."""
-        if self.nameless >= LIMIT_OF_NAMELESS or self.random.random() < 0.5:
+        if self.nameless >= LIMIT_OF_NAMELESS or self.random.random() < 0.3:
             return ()
-        self.nameless += 1
         what = self.random.choice(list(ERRORS))
         return (Fault("fetch_error_file", 1, what, self.random.choice([1, 300])),)
 
