@@ -31,25 +31,3 @@ class Progress(Protocol):
     def waiting(self, execution: str, status: str, share: float | None) -> None:
         """An execution was asked for; `share` of it is done, 0 to 1, where the platform says so."""
         ...
-
-
-class Silent:
-    """Tells nobody."""
-
-    def reading(self, segment: str) -> None:
-        """Nothing."""
-
-    def read(self, segment: str, rows: int) -> None:
-        """Nothing."""
-
-    def say(self, sentence: str) -> None:
-        """Nothing."""
-
-    def uploading(self, part: int, parts: int, size: int) -> None:
-        """Nothing."""
-
-    def uploaded(self, size: int) -> None:
-        """Nothing."""
-
-    def waiting(self, execution: str, status: str, share: float | None) -> None:
-        """Nothing."""

@@ -231,7 +231,7 @@ class Story(RuleBasedStateMachine):
         finally:
             self.world.emulator.faults.clear()
 
-    @rule(at=st.integers(1, 24))
+    @rule(at=st.integers(1, 12))
     def apply_and_be_killed(self, at: int) -> None:
         self.may_be_open = apply_until_killed(self.world, at, **self.options)
 

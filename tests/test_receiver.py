@@ -11,7 +11,7 @@ import pytest
 from segsync.errors import SegsyncError
 from tests.support.canary import PERSON, TOKEN
 from tests.support.crash import apply_until_killed
-from tests.support.hearing import listening
+from tests.support.hearing import People, listening
 from tests.support.receiver import Receiver
 from tests.support.world import STRANGER, World
 
@@ -72,12 +72,16 @@ def test_a_secret_in_a_payload_is_noticed() -> None:
         Receiver().take(line("UPDATE", TOKEN))
 
 
-@pytest.mark.parametrize("text", [f"the token {TOKEN}", f"about {PERSON}", TOKEN[::-1]])
+@pytest.mark.parametrize(
+    "text", [f"the token {TOKEN}", f"about {PERSON}", TOKEN[::-1], "of customer-00007"]
+)
 def test_what_is_said_and_raised_names_nobody_and_no_secret(text: str) -> None:
-    sentences = ["before"]
-    with pytest.raises(AssertionError), listening(sentences):
+    sentences, people = ["before"], People()
+    people.note(("total", "user_account_id"), [("total-00001", "customer-00007"), ("x", "short")])
+    assert people.told_in("total-00001 and short") == []
+    with pytest.raises(AssertionError), listening(sentences, people):
         sentences.append(text)
-    with pytest.raises(AssertionError), listening(sentences):
+    with pytest.raises(AssertionError), listening(sentences, people):
         raise SegsyncError("it failed", hint=text)
 
 

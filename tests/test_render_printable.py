@@ -44,7 +44,7 @@ def test_every_character_is_either_visible_or_an_escape() -> None:
         assert not {unicodedata.category(char) for char in shown} & INVISIBLE, hex(first)
 
 
-@settings(max_examples=size(1_250, 25_000), deadline=None)
+@settings(max_examples=size(5_000, 100_000), deadline=None)
 @given(ANY_TEXT)
 def test_nothing_invisible_is_left_and_nothing_visible_is_touched(text: str) -> None:
     shown = printable(text)

@@ -20,7 +20,7 @@ from tests.support.size import size
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 SHARDS = 8
-SCHEDULES = size(2_000, 20_000)
+SCHEDULES = size(2_000, 100_000)
 
 
 def assert_all_end_well(seeds: range | list[int]) -> None:
@@ -29,7 +29,7 @@ def assert_all_end_well(seeds: range | list[int]) -> None:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(size(600, 40_000))
 def test_whatever_happens_one_apply_sets_it_right(shard: int) -> None:
     assert_all_end_well(range(shard, SCHEDULES, SHARDS))
 

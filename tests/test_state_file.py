@@ -152,6 +152,14 @@ def test_the_rollback_journal_is_private(tmp_path: Path) -> None:
         state.close()
 
 
+def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path: Path) -> None:
+    """EXTRA: the removal of its journal, too."""
+    create(tmp_path / "state.db", IDENTITY)
+    with closing(open_state(tmp_path / "state.db", read_only=False)) as state:
+        assert state._database.rows("PRAGMA synchronous") == [(3,)]
+        assert state._database.rows("PRAGMA journal_mode") == [("delete",)]
+
+
 def test_a_state_is_never_made_over_another(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     create(path, IDENTITY)

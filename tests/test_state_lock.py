@@ -212,7 +212,7 @@ def test_of_two_applies_at_once_one_proceeds_and_the_other_sends_nothing(world: 
             kept_out += outcomes.count("kept out")
             assert "done" in outcomes
             assert len(world.uploads) == uploads + 1
-    assert kept_out
+    assert kept_out > number // 2
     assert_sound(world)
 
 

@@ -71,7 +71,9 @@ class LeanWorld(World):
 
     def fill(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """What the segment's query returns from now on."""
-        self.tables[name].rows = [(row,) if isinstance(row, str) else row for row in rows]
+        table = self.tables[name]
+        table.rows = [(row,) if isinstance(row, str) else row for row in rows]
+        self.people.note(table.columns, table.rows)
 
     @property
     def spec(self) -> Spec:

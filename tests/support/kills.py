@@ -19,7 +19,7 @@ from segsync.state import open_state
 from tests.support import tracer
 from tests.support.canary import PERSON
 from tests.support.cli import environment
-from tests.support.hearing import assert_discreet
+from tests.support.hearing import People, assert_discreet
 from tests.support.preloaded import SEGSYNC, Order, Preloaded, Traced
 from tests.support.processes import heed_signals
 from tests.support.world import TOKEN, World, assert_sound
@@ -51,7 +51,7 @@ def traced(world: World, call: str, injection: str, around: Sequence[str] = ()) 
     """Run an apply with something injected into a system call; `around` is a command before it."""
     assert world.spec.path.exists()
     done = injected(call, injection, [*around, *APPLY], world.folder)
-    assert_discreet(done.out + done.err)
+    assert_discreet(done.out + done.err, People())
     world.note_journal()
     return done
 

@@ -150,23 +150,28 @@ def a_wrong_token(world: World) -> None:
 
 
 class Cancelling(Passing):
-    """A destination, of whose first execution somebody asks the platform to cancel it."""
+    """A destination, of whose execution somebody asks the platform to cancel it in that state."""
 
-    def __init__(self, inner: Destination, world: World) -> None:
+    def __init__(self, inner: Destination, world: World, status: str) -> None:
         super().__init__(inner)
         self._world = world
+        self._status = status
 
     def list_executions(self, document_import: str) -> list[Execution]:
         found = self._inner.list_executions(document_import)
-        if [item.status for item in found] == ["RUNNING"]:
+        if [item.status for item in found] == [self._status]:
             path = EXECUTIONS.format(document_import) + f"/{found[0].id}/action"
             headers = {"Content-Type": "application/json"}
             LocalClient(self._world.emulator).request("POST", path, b'{"action":"CANCEL"}', headers)
         return found
 
 
-def somebody_cancels(world: World) -> None:
-    world.wrap = lambda destination: Cancelling(destination, world)
+def somebody_cancels(status: str) -> Deed:
+    def cancel(world: World) -> None:
+        world.emulator.behave(polls_until_running=2, polls_until_finished=4)
+        world.wrap = lambda destination: Cancelling(destination, world, status)
+
+    return cancel
 
 
 def nobody_cancels(world: World) -> None:
@@ -223,6 +228,7 @@ HEALED = {"remedy": no_bad_line_any_more, "asks": a_bad_line}
 NAMED = [Answer(TWICE, **HEALED)]
 NAMELESS = [Answer(IN_DOUBT, end=all_but("u1"), told="cannot be told", **HEALED)]
 """After three such runs the whole part is taken as confirmed, with a warning."""
+BEFORE_IT_RUNS = Answer(IN_DOUBT, somebody_cancels("PENDING"), nobody_cancels)
 NO_RIGHTS = {"segment_rights": False}
 TOO_LARGE = {
     "asks": nothing,
@@ -311,9 +317,9 @@ ANSWERS: dict[str, dict[Any, Sequence[Answer]]] = {
     "finishes_after_ms": {n: [Answer(also={"timing": "clock"})] for n in (2_000, 0, 7_200_000)},
     "execution_order": {"independent": PLAIN, "one_by_one": PLAIN},
     "cancel_running": {
-        "refused": [Answer(asks=somebody_cancels)],
-        "nothing_applied": [Answer(IN_DOUBT, somebody_cancels, nobody_cancels)],
-        "half_applied": [Answer(IN_DOUBT, somebody_cancels, nobody_cancels)],
+        "refused": [Answer(asks=somebody_cancels("RUNNING")), BEFORE_IT_RUNS],
+        "nothing_applied": [Answer(IN_DOUBT, somebody_cancels("RUNNING"), nobody_cancels)],
+        "half_applied": [Answer(IN_DOUBT, somebody_cancels("RUNNING"), nobody_cancels)],
     },
     "max_active_executions": {
         None: PLAIN,

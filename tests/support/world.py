@@ -28,14 +28,18 @@ from segsync.model import Spec
 from segsync.own_state import writing_state
 from segsync.plan import Plan
 from segsync.planning import Planned, PlanOptions
-from segsync.progress import Silent
 from segsync.report import Report
 from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.spec import load_spec
 from segsync.state import PartStatus, RunStatus, State, hold, open_state
 from tests.support.canary import FORMS_OF_TOKEN, TOKEN, secrets_under, tokens_in
-from tests.support.hearing import assert_plan_discreet, assert_report_discreet, listening
+from tests.support.hearing import (
+    People,
+    assert_plan_discreet,
+    assert_report_discreet,
+    listening,
+)
 from tests.support.receiver import Receiver
 
 SHOP = "sqlite:///shop.db"
@@ -76,14 +80,29 @@ class WorldClock:
         self._emulator.advance(seconds=seconds)
 
 
-class Said(Silent):
-    """Remembers what the user is told."""
+class Said:
+    """Remembers what the user is told; what is only shown for a while is not kept."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
+
+    def reading(self, segment: str) -> None:
+        pass
+
+    def read(self, segment: str, rows: int) -> None:
+        pass
+
+    def uploading(self, part: int, parts: int, size: int) -> None:
+        pass
+
+    def uploaded(self, size: int) -> None:
+        pass
+
+    def waiting(self, execution: str, status: str, share: float | None) -> None:
+        pass
 
 
 @dataclass
@@ -122,6 +141,7 @@ class World:
         self.timing = Timing()
         self.limits = Limits()
         self.said = Said()
+        self.people = People()
         self.lineage: str | None = None
         self.wrap: Wrap = lambda destination: destination
         self.uploads: list[str] = []
@@ -184,6 +204,7 @@ class World:
         """What the segment's query returns from now on. A text is a row of one account."""
         table = self.tables[name]
         table.rows = [(row,) if isinstance(row, str) else tuple(row) for row in rows]
+        self.people.note(table.columns, table.rows)
         columns = ", ".join(
             f'"{name}" {"INTEGER" if name in ("total", "expiration_ts") else "TEXT"}'
             for name in table.columns
@@ -240,10 +261,10 @@ class World:
     def planned(self, **options: Any) -> Iterator[Planned]:
         """A plan, and its engine while the context is open."""
         with (
-            listening(self.said.sentences),
+            listening(self.said.sentences, self.people),
             planning.plan(self.spec, PlanOptions(**options), self.clock, self.said) as planned,
         ):
-            assert_plan_discreet(planned.plan)
+            assert_plan_discreet(planned.plan, self.people)
             yield planned
 
     def plan(self, **options: Any) -> Plan:
@@ -260,10 +281,10 @@ class World:
     ) -> Report:
         """One apply, as the command line does it. `options` are those of a plan."""
         spec = self.spec
-        with listening(self.said.sentences), self._applying(spec) as (state, applying):
+        with listening(self.said.sentences, self.people), self._applying(spec) as (state, applying):
             applying = replace(applying, confirm=confirm, assume_finished=assume_finished)
             report = reconcile.apply(spec, state, PlanOptions(**options), applying)
-        assert_report_discreet(report)
+        assert_report_discreet(report, self.people)
         return report
 
     def save(self, path: Path, **options: Any) -> Plan:
@@ -276,9 +297,12 @@ class World:
         """One apply of a saved plan, as the command line does it."""
         spec = self.spec
         lineage = planfile.lineage_of(path, self.state)
-        with listening(self.said.sentences), self._applying(spec, lineage) as (state, applying):
+        with (
+            listening(self.said.sentences, self.people),
+            self._applying(spec, lineage) as (state, applying),
+        ):
             report = reconcile.apply_saved(spec, state, path, PlanOptions(), applying)
-        assert_report_discreet(report)
+        assert_report_discreet(report, self.people)
         return report
 
     @contextmanager
