@@ -27,7 +27,9 @@ from tests.support.kills import (
     fill,
     has_open_run,
     killed_at,
+    step_of,
     traced,
+    undone,
 )
 from tests.support.preloaded import PATIENCE
 from tests.support.processes import started
@@ -153,7 +155,20 @@ STEPS = {
     "its execution is noted": ("unlink", 8),
     "the run is closed": ("unlink", 12),
 }
-"""A call at each step of the journal: a commit is an `unlink`, the fifth is that of the run."""
+"""A call at each step of the journal: a commit is an `unlink`, the fifth is that of the run.
+
+So it is where nothing is watched of earlier runs, for which more is asked.
+"""
+BEFORE = {
+    "changes are written": ("nothing is staged", 0, 0),
+    "the run is committed": ("the changes are staged", 0, 0),
+    "an import is made": ("the run is journalled", 0, 0),
+    "the import is noted": ("the run is journalled", 1, 0),
+    "a part is uploaded": ("sending, waiting", 1, 0),
+    "its execution is noted": ("sending, waiting", 1, 1),
+    "the run is closed": ("sent, sent", 1, 2),
+}
+"""What is journalled then, how many imports there are, and how many uploads."""
 MOST_CALLS = 500
 """Of one kind: an apply makes fewer."""
 CLOSED = ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")
@@ -175,6 +190,24 @@ def moments() -> Iterator[Iterable[tuple[str, int]]]:
         yield from ([step] for step in STEPS.values())
 
 
+@pytest.mark.timeout(600)
+def test_the_steps_of_the_journal_are_where_they_are_said_to_be(world: World) -> None:
+    found = {}
+    for number, (name, step) in enumerate(STEPS.items(), start=1):
+        change(world, number)
+        imports, uploads = len(world.emulator.imports), len(world.uploads)
+        assert killed_at(world, *step)
+        with undone(world) as database:
+            found[name] = (
+                step_of(database),
+                len(world.emulator.imports) - imports,
+                len(world.uploads) - uploads,
+            )
+        assert_one_apply_is_enough(world, uploads)
+        world.apply(assume_finished=True)
+    assert found == BEFORE
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.timeout(7200)
 def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
@@ -194,6 +227,7 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
             assert number < MOST_CALLS, place
             assert has_open_run(world) == (done.status == 5), place
             assert_one_apply_is_enough(world, uploads)
+            world.apply(assume_finished=True)
             statuses.append(done.status)
             if done.status == 0:
                 break

@@ -10,8 +10,8 @@ import sqlite3
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from segsync.exits import Exit
@@ -127,17 +127,28 @@ def step_of_the_commit(world: World) -> str | None:
 
     A copy tells, in which SQLite undoes that commit as the next apply will.
     """
-    journal = world.state.with_name("state.db-journal")
-    if not journal.exists():
+    if not _journal_of(world).exists():
         return None
+    with undone(world) as database:
+        return step_of(database)
+
+
+@contextmanager
+def undone(world: World) -> Iterator[sqlite3.Connection]:
+    """A copy of the state, as the next apply will find it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy2(world.state, folder)
-        shutil.copy2(journal, folder)
+        if _journal_of(world).exists():
+            shutil.copy2(_journal_of(world), folder)
         with closing(sqlite3.connect(copy)) as database:
-            return _step_of(database)
+            yield database
 
 
-def _step_of(database: sqlite3.Connection) -> str:
+def _journal_of(world: World) -> Path:
+    return world.state.with_name("state.db-journal")
+
+
+def step_of(database: sqlite3.Connection) -> str:
     run = database.execute("SELECT serial, import_id FROM runs WHERE status = 'open'").fetchone()
     if run is None:
         [staged] = database.execute("SELECT count(*) FROM changes").fetchone()
