@@ -170,9 +170,10 @@ def test_any_changes_lead_from_the_snapshot_to_the_desired_members(
 
 
 def random_world(chance: random.Random) -> RandomWorld:
-    """Up to 60 members with names that are easily taken for each other."""
-    alphabet = "aAbé\u0301 '\"\\\n{}\u2028😀0"
-    names = {"".join(chance.choices(alphabet, k=chance.randint(1, 4))) for _ in range(60)}
+    """Up to 200 members with names that are easily taken for each other."""
+    alphabet = "aAbé\u0301 '\"\\\n{}\u2028😀0\x01\x7f\u00ad\u202e\u3000\ufeff\uffff\U0010ffff%;--"
+    most = chance.choice([20, 60, 200])
+    names = {"".join(chance.choices(alphabet, k=chance.randint(1, 4))) for _ in range(most)}
 
     def some(share: float) -> dict[str, int]:
         return {name: chance.randint(1, 2) for name in sorted(names) if chance.random() < share}

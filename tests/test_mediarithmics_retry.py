@@ -205,11 +205,12 @@ def test_the_platform_may_name_the_pause() -> None:
         answer(b"", 429, {"Retry-After": "7"}),
         answer(b"", 503, {"Retry-After": format_datetime(NOW + timedelta(hours=9), usegmt=True)}),
         answer(b"", 503, {"Retry-After": "soon"}),
+        raw(b"HTTP/1.1 503 x\r\nRetry-After: 5\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n"),
     ]
     clock.seconds = NOW.timestamp()
     with RawServer(*steps, ok([])) as server:
         ask(destination(server.url, clock=clock))
-    assert clock.slept == [7, 300, 2]
+    assert clock.slept == [7, 300, 2, 4]
 
 
 def test_no_request_is_waited_for_longer_than_a_quarter_of_an_hour() -> None:

@@ -578,6 +578,19 @@ def test_damage_in_a_segment_that_is_removed_stops_an_apply(world: World, member
     assert len(world.uploads) == uploads
 
 
+def test_a_column_whose_name_has_another_case_is_the_same_column(world: World) -> None:
+    """One flipped bit makes a capital letter of a small one, and SQLite knows no difference."""
+    well_filled(world)
+    pristine = look(world, apply=False)
+    good = world.state.read_bytes()
+    names = (b"keyspace", b"identifier", b"fingerprint", b"expires_at", b"operation", b"line")
+    for name in names:
+        assert good.count(b" %s " % name) > 0
+        world.state.write_bytes(good.replace(b" %s " % name, b" %s " % name.capitalize()))
+        assert look(world, apply=False) == pristine, name
+        assert look(world, apply=True) == pristine, name
+
+
 def test_a_state_that_was_cut_off_anywhere_is_refused(world: World) -> None:
     well_filled(world)
     good = world.state.read_bytes()

@@ -217,14 +217,16 @@ class StateReader:
         Without the keyspace, which costs time to read, where `only` says that there is no other.
         In the order of keyspace and identifier; those behind a key, where one is given.
         """
-        columns = "identifier, fingerprint, expires_at"
+        # Named once more: SQLite finds a column in any case of its letters, and gives it as it is
+        # written in the file, of which a bit may have flipped.
+        columns = _named("identifier", "fingerprint", "expires_at")
         values: tuple[str | int, ...] = ()
         if only:
             sql = f"SELECT {columns} FROM members WHERE keyspace = {int(only)}"
             rest, values = " AND identifier > ?", behind[1:] if behind else ()
         else:
             sql = (
-                f"SELECT keyspace, {columns} FROM members WHERE keyspace IN "
+                f"SELECT {_named('keyspace')}, {columns} FROM members WHERE keyspace IN "
                 f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
             )
             rest, values = " AND (keyspace, identifier) > (?, ?)", behind or ()
@@ -249,7 +251,7 @@ class StateReader:
         with (
             self._reading() as reader,
             reader.stream(
-                "SELECT p.keyspace, p.identifier, 1 AS is_pending FROM "
+                "SELECT p.keyspace AS keyspace, p.identifier AS identifier, 1 AS is_pending FROM "
                 f"(SELECT keyspace, identifier FROM pending UNION {_OPEN_CHANGES}) p "
                 f"WHERE p.keyspace IN {segments} UNION ALL "
                 "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
@@ -265,7 +267,7 @@ class StateReader:
         with (
             self._reading() as reader,
             reader.stream(
-                "SELECT keyspace, identifier, operation, fingerprint, next_attempt_at FROM rejects "
+                f"SELECT {_named(*_REJECT)} FROM rejects "
                 f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
             ) as rows,
         ):
@@ -277,8 +279,7 @@ class StateReader:
         with (
             self._reading() as reader,
             reader.stream(
-                "SELECT line, keyspace, identifier, change FROM changes WHERE change <> 'forget' "
-                "ORDER BY line"
+                f"SELECT {_named(*_CHANGE)} FROM changes WHERE change <> 'forget' ORDER BY line"
             ) as rows,
         ):
             yield rows
@@ -329,6 +330,14 @@ _OPEN_CHANGES = (
 
 CROSS JOIN makes SQLite keep the order of the tables, so that lines are looked up by part.
 """
+
+
+def _named(*columns: str) -> str:
+    return ", ".join(f"{column} AS {column}" for column in columns)
+
+
+_REJECT = ("keyspace", "identifier", "operation", "fingerprint", "next_attempt_at")
+_CHANGE = ("line", "keyspace", "identifier", "change")
 
 
 def moment_of(database: Database) -> tuple[Any, ...]:

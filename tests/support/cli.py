@@ -22,9 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from segsync.cli.main import run
-from segsync.emulator import Behaviour, Emulator, EmulatorServer
-from tests.support.canary import TOKEN, identifiers_in, secrets_in
+from segsync.emulator import Behaviour, Emulator, EmulatorServer, Upload
+from tests.support.canary import TOKEN, identifiers_in, secrets_in, tokens_in
 from tests.support.processes import heed_signals, started
+from tests.support.receiver import assert_journalled
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
@@ -185,6 +186,12 @@ class Shop:
             assert process.wait(PATIENCE) == -signal.SIGKILL
         self.emulator.on_upload(lambda _upload: None)
 
+    def take(self, upload: Upload) -> None:
+        """Look at what has arrived, unless its state lies elsewhere or is in a name space."""
+        assert not tokens_in(upload.path.read_bytes())
+        if self.state.exists():
+            assert_journalled(self.state, upload)
+
     @property
     def state(self) -> Path:
         """The state file."""
@@ -201,11 +208,14 @@ def shop(folder: Path, **behaviour: object) -> Iterator[Shop]:
     emulator = Emulator(token=TOKEN, seed=1, behaviour=settings)
     with EmulatorServer(emulator) as server:
         made = Shop(folder, server)
+        emulator.on_upload(made.take)
         made.people(10)
         made.spec(FANS)
         yield made
         for path in filter(Path.is_file, made.state.parent.glob("*")):
             assert path.name in HOLDS_MEMBERS or not identifiers_in(path.read_bytes()), path
+        assert not emulator.crashes, emulator.crashes
+        assert emulator.max_in_flight <= 1
     emulator.close()
 
 

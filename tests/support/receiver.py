@@ -1,5 +1,6 @@
-"""What must hold of each payload that arrives, asserted by who receives it: nobody is removed whom
-nobody had said, and no secret is in it.
+"""What must hold of each payload that arrives, asserted by who receives it.
+
+It is journalled, nobody is removed whom nobody had said, and no secret is in it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from segsync.emulator.people import IDENTIFIER_FIELDS
+from segsync.emulator.world import Upload
 from segsync.model import Address
-from segsync.state import State
+from segsync.state import PartStatus, State, open_state
 from tests.support.canary import tokens_in
 
 ADDRESS_FIELDS: tuple[Literal["segment_id", "segment_technical_name"], ...] = (
@@ -68,6 +72,21 @@ class Receiver:
                 for row in batch.to_pylist()
                 if row["change"] != "remove"
             }
+
+
+def assert_journalled(path: Path, upload: Upload) -> None:
+    """What must be durable when the first byte of a payload has arrived."""
+    with closing(open_state(path, read_only=True)) as state:
+        run = state.open_run()
+        assert run is not None, "an upload without an open run"
+        assert run.reference == upload.import_name
+        assert run.import_id == upload.import_id
+        [part] = [part for part in run.parts if part.sha256 == upload.sha256]
+        assert part.size == upload.size
+        assert part.status is PartStatus.SENDING
+        with state.changes() as changes:
+            lines = [line for batch in changes for line in batch.column("line").to_pylist()]
+        assert set(range(part.first, part.last + 1)) <= set(lines)
 
 
 def _commands(payload: str) -> Iterator[tuple[str, Who]]:

@@ -32,7 +32,7 @@ from segsync.report import Report
 from segsync.runs import Applying
 from segsync.sending import Timing
 from segsync.spec import load_spec
-from segsync.state import PartStatus, RunStatus, State, hold, open_state
+from segsync.state import RunStatus, State, hold, open_state
 from tests.support.canary import FORMS_OF_TOKEN, TOKEN, secrets_under, tokens_in
 from tests.support.hearing import (
     People,
@@ -40,7 +40,7 @@ from tests.support.hearing import (
     assert_report_discreet,
     listening,
 )
-from tests.support.receiver import Receiver
+from tests.support.receiver import Receiver, assert_journalled
 
 SHOP = "sqlite:///shop.db"
 STRANGER = "somebody else's"
@@ -379,18 +379,7 @@ class World:
         }
 
     def _check_journal(self, upload: Upload) -> None:
-        """What must be durable when the first byte has arrived: asserted by the receiver."""
-        with _opened(self.state) as state:
-            run = state.open_run()
-            assert run is not None, "an upload without an open run"
-            assert run.reference == upload.import_name
-            assert run.import_id == upload.import_id
-            [part] = [part for part in run.parts if part.sha256 == upload.sha256]
-            assert part.size == upload.size
-            assert part.status is PartStatus.SENDING
-            with state.changes() as changes:
-                lines = [line for batch in changes for line in batch.column("line").to_pylist()]
-            assert set(range(part.first, part.last + 1)) <= set(lines)
+        assert_journalled(self.state, upload)
         self._receive(upload)
 
     def _receive(self, upload: Upload) -> None:
