@@ -16,6 +16,7 @@ import pytest
 from segsync.errors import SourceError
 from tests.support.processes import started
 from tests.support.sources import (
+    LANES,
     MANY,
     PLACE,
     Database,
@@ -112,9 +113,12 @@ def test_columns_of_one_name_are_refused(any_database: Database) -> None:
 
 
 @pytest.mark.parametrize("order", ["one by one", "all open at once"])
-def test_all_reads_of_a_source_see_one_snapshot(any_database: Database, order: str) -> None:
-    if any_database.dialect == "duckdb":
-        return  # A DuckDB file that is open for reading cannot be opened for writing at all.
+@pytest.mark.parametrize("lane", [lane for lane in LANES if lane != "duckdb"])
+def test_all_reads_of_a_source_see_one_snapshot(
+    request: pytest.FixtureRequest, tmp_path: Path, lane: str, order: str
+) -> None:
+    """A DuckDB file that is open for reading cannot be opened for writing at all."""
+    any_database = database(request, tmp_path, lane)
     if any_database.dialect == "sqlite":
         any_database.write("PRAGMA journal_mode = WAL")
     query = "SELECT id AS user_account_id FROM t"

@@ -24,6 +24,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/desired.py": _COMPARING,
     "segsync/engine/normalising.py": _COMPARING,
     "segsync/engine/fingerprint.py": _COMPARING,
+    "segsync/engine/json_sql.py": _COMPARING,
     "segsync/engine/portions.py": ("test_portions", *_COMPARING),
     "segsync/engine/snapshot.py": (
         "test_snapshot", "test_spans", "test_compare", "test_state_reading", "test_apply",
