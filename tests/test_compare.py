@@ -816,6 +816,19 @@ def test_a_member_whose_row_is_there_but_invalid_is_left_as_it_is() -> None:
     assert compared.difference.remove == 1
 
 
+def test_an_invalid_row_spares_nobody_from_what_a_valid_one_says() -> None:
+    rows = [
+        {"user_account_id": "new"},
+        {"user_account_id": "new", "email_hash": "h"},
+        {"user_account_id": "there", "email_hash": "h"},
+    ]
+    with Bench() as bench:
+        columns = ("user_account_id", "email_hash")
+        bench.compare(rows, columns, snapshot={"there": (PLAIN, 0)}, spares_invalid=True)
+        bench.arrange()
+        assert {change.identifier: change.word for change in bench.changes()[1]} == {"new": "add"}
+
+
 def test_a_member_whose_own_expiry_has_passed_goes() -> None:
     rows = [{"user_account_id": "late", "expiration_ts": NOW_MS - 1}]
     with Bench() as bench:
@@ -857,6 +870,17 @@ def test_a_newcomer_is_not_said_again_where_no_removal_is() -> None:
             rejects=rejects,
         )
         assert "new" not in words
+
+
+def test_who_was_refused_is_no_newcomer() -> None:
+    """What it was refused is wanted no more, and a removal in doubt is said again beside it."""
+    _, words = one(
+        accounts("b"),
+        snapshot={"b": (PLAIN, 0)},
+        pending=["gone"],
+        rejects=[("b", "UPDATE", PLAIN + 1, NOW_MS)],
+    )
+    assert words == {"gone": "remove", "b": "forget"}
 
 
 def test_members_in_doubt_count_for_the_guard() -> None:

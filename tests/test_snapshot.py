@@ -12,6 +12,7 @@ import pytest
 from segsync.engine import Engine, Keyspaces
 from segsync.engine.session import EngineError
 from segsync.engine.snapshot import LOOKED_AT_TOGETHER, Key, Room, Snapshot
+from segsync.state import StateMoved
 
 BATCH = 100
 MEMBERS = [f"m{number:05}" for number in range(1_000)]
@@ -130,8 +131,26 @@ def test_interrupting_the_engine_stops_a_running_statement() -> None:
     with Engine(Keyspaces([])) as engine, engine._session.cursor() as cursor:
         stop = Timer(1, engine.interrupt)
         stop.start()
-        with pytest.raises(EngineError):
+        with pytest.raises(EngineError) as caught:
             cursor.rows(
                 "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range <> 7"
             )
         stop.join()
+        assert caught.value.hint is None
+
+
+def test_what_ended_the_reading_is_told_and_not_that_the_join_has_failed() -> None:
+    class Moving(Made):
+        def _batches(self, first: int) -> Iterator[pa.RecordBatch]:
+            yield next(super()._batches(first))
+            raise StateMoved("another apply finished in the meantime")
+
+    with (
+        Engine(Keyspaces([])) as engine,
+        closing(snapshot_of(engine, Moving(), Room())) as read,
+        engine._session.cursor() as cursor,
+        pytest.raises(StateMoved),
+        read.stream() as stream,
+        cursor.reading("members", stream),
+    ):
+        cursor.rows("SELECT count(*) FROM members")
