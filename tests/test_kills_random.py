@@ -218,7 +218,7 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
     statuses = []
     for series in moments():
         for call, number in series:
-            change(world, len(statuses))
+            change(world, len(statuses) + 1)
             uploads = len(world.uploads)
             done = traced(world, call, injection.format(number), around)
             place = f"{name} at {call} {number}: {done.status} {done.err}"
@@ -230,9 +230,11 @@ def test_a_signal_at_any_step_of_the_journal_ends_with_a_status_that_is_true(
             world.apply(assume_finished=True)
             statuses.append(done.status)
             if done.status == 0:
+                assert not done.reached, place
                 break
     record_property("signals", len(statuses))
     assert {1, 5} <= set(statuses)
+    assert len(statuses) >= size(len(STEPS), 70)
 
 
 @pytest.mark.timeout(600)
