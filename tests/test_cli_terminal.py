@@ -157,6 +157,39 @@ def test_a_signal_while_a_run_is_open_ends_with_five_and_the_next_apply_recovers
     assert len(store.emulator.members("fans")) == 10
 
 
+FINALIZED = """
+import signal, time
+from segsync.cli.signals import signals_interrupt
+
+class Closed:
+    def __del__(self):
+        signal.raise_signal(getattr(signal, "{name}"))
+
+with signals_interrupt():
+    started = time.monotonic()
+    try:
+        Closed()
+        time.sleep(20)
+    except KeyboardInterrupt:
+        assert time.monotonic() - started < 10
+        print("heard")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_comes_while_something_is_finalized_is_heard(name: str) -> None:
+    """As when a pool of connections is closed: Python lets no exception out of there."""
+    done = subprocess.run(
+        [sys.executable, "-c", FINALIZED.format(name=name)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
 def test_a_signal_before_anything_is_journalled_ends_with_one(store: Shop) -> None:
     apply = store.on_terminal("apply")
     apply.wait_for("Only `yes` is taken as one: ")

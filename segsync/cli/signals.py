@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -41,20 +42,44 @@ def _nudged() -> Iterator[None]:
     """Wake the main thread up when a signal has come.
 
     Python runs handlers in the main thread only. Where that waits for a lock, and the signal came
-    to another thread or just before the wait, it would be heard of when the wait is over.
+    to another thread or just before the wait, it would be heard of when the wait is over. Where it
+    runs a finalizer, the handler's exception would go no further: it is raised once more.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     main = threading.get_ident()
-    before = signal.signal(signal.SIGURG, lambda *_: None)
+    swallowed = _Swallowed()
+    before = signal.signal(signal.SIGURG, swallowed.raise_again)
+    hook_before, sys.unraisablehook = sys.unraisablehook, swallowed.note
     fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_nudge, args=(reader, main), name="signals", daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(fd_before)
+        sys.unraisablehook = hook_before
         os.close(writer)
         signal.signal(signal.SIGURG, before)
+
+
+class _Swallowed:
+    """An interrupt that was raised where Python lets no exception out."""
+
+    def __init__(self) -> None:
+        self._is_there = False
+        self._others = sys.unraisablehook
+
+    def note(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Keep an interrupt, and let the usual hook tell of all else."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self._is_there = True
+        else:
+            self._others(unraisable)
+
+    def raise_again(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_there:
+            self._is_there = False
+            raise KeyboardInterrupt
 
 
 def _nudge(reader: int, main: int) -> None:
