@@ -259,6 +259,21 @@ def test_a_full_disk_under_the_output_is_an_error(store: Shop) -> None:
     assert shell(store, "segsync --help >/dev/full").status == 1
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_takes_a_part_of_the_output_is_an_error(store: Shop, unbuffered: str) -> None:
+    settings = f"PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED={unbuffered}"
+    limited = f"export {settings}; ulimit -f 1; segsync schema >out"
+    done = shell(store, limited).check(1)
+    assert "the output could not be written: File too large" in done.err
+    assert 0 < (store.folder / "out").stat().st_size <= 1024
+
+
+def test_what_was_applied_is_not_denied_where_its_report_cannot_be_written(store: Shop) -> None:
+    done = shell(store, "segsync apply --yes --format json >/dev/full").check(1)
+    assert "what was done stands in the state" in " ".join(done.err.split())
+    assert len(store.emulator.members("fans")) == 10
+
+
 def test_a_full_disk_under_the_log_ends_no_apply_halfway(store: Shop) -> None:
     assert "10 to add" in shell(store, "segsync plan 2>/dev/full").check(0).out
     assert "10 confirmed" in shell(store, "segsync apply --yes 2>/dev/full").check(0).out

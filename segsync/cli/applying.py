@@ -204,6 +204,7 @@ def _finish(session: Session, report: Report, request: Request) -> Exit:
     try:
         _show(session, report, request, status)
     except OutputError as error:
+        error.hint = "what was done stands in the state: see `segsync status`"
         session.terminal.try_to_tell(error_lines(error, session.terminal.message_columns))
         return Exit.UNKNOWN if status is Exit.UNKNOWN else Exit.ERROR
     return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import sys
@@ -168,6 +169,10 @@ def _ready(stream: TextIO | None) -> TextIO:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 — a device, kept open
     codecs.register_error("segsync", _replace)
+    buffer = getattr(stream, "buffer", None)
+    if isinstance(buffer, io.RawIOBase):
+        # With PYTHONUNBUFFERED: what a write leaves over, as on a disk that is full, would be lost.
+        return io.TextIOWrapper(io.BufferedWriter(buffer), stream.encoding, "segsync")
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="segsync")
     return stream
