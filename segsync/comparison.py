@@ -52,7 +52,7 @@ class Circumstances:
 def compare_segment(around: Circumstances, selected: Selected, source: Source) -> SegmentPlan:
     """The plan of one segment of the spec. A failing query is this segment's error, not more."""
     segment = selected.segment
-    with _reading_snapshot(around, selected.known) as snapshot:
+    with _naming(segment), _reading_snapshot(around, selected.known) as snapshot:
         try:
             rows = _load_desired(around, selected, source)
         except SourceError as error:
@@ -111,6 +111,15 @@ def compare_removed(
     plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
     samples = samples_of_removed(around.engine, known.number, around.samples)
     return replace(plan, counts=counts, samples=samples)
+
+
+@contextmanager
+def _naming(segment: Segment) -> Iterator[None]:
+    """Where memory or disk do not suffice, one would leave this segment out."""
+    try:
+        yield
+    except EngineError as error:
+        raise EngineError(f"segment {segment.name}: {error.message}", hint=error.hint) from None
 
 
 def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:

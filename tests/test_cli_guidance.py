@@ -359,6 +359,7 @@ def test_no_room_for_what_does_not_fit_into_memory_is_told(store: Shop, tmp_path
         check=False,
     )
     told = Done(done.returncode, done.stdout, done.stderr).private().check(1).err
+    assert "segment fans: the comparison failed" in " ".join(told.split())
     assert "File too large" in told
     assert "--memory-limit, or free space in the folder for temporary files" in " ".join(
         told.split()

@@ -128,6 +128,7 @@ def test_the_workflow_of_the_readme_plans_applies_and_then_has_nothing_to_do(
         "MICS_API_URL": platform.url,
         "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
         "GITHUB_OUTPUT": str(folder / "output"),
+        "GITHUB_EVENT_NAME": "push",
     }
     bash(warehouse[warehouse.index("sqlite3") :], folder, environment)
     bash(steps["Plan"]["run"], folder, environment)
@@ -137,6 +138,19 @@ def test_the_workflow_of_the_readme_plans_applies_and_then_has_nothing_to_do(
     assert len(platform.emulator.members("high_value_customers")) == 2
     bash("rm plan.segsync\n" + steps["Plan"]["run"], folder, environment)
     assert (folder / "output").read_text() == "status=2\nstatus=0\n"
+    # One query breaks: the other segment goes on, but a pull request is not ready.
+    spec = folder / "segments.yaml"
+    spec.write_text(spec.read_text().replace("FROM newsletter_readers", "FROM nowhere"))
+    bash(
+        "sqlite3 warehouse.db \"INSERT INTO customer_totals VALUES ('c-9', 9000)\"",
+        folder,
+        environment,
+    )
+    bash("rm plan.segsync\n" + steps["Plan"]["run"], folder, environment)
+    bash(f"status=0; {steps['Apply']['run']} || status=$?; [ $status = 1 ]", folder, environment)
+    assert len(platform.emulator.members("high_value_customers")) == 3
+    asked = {**environment, "GITHUB_EVENT_NAME": "pull_request"}
+    bash(f"status=0; ({steps['Plan']['run']}) || status=$?; [ $status = 1 ]", folder, asked)
 
 
 def known_options() -> dict[tuple[str, ...], set[str]]:

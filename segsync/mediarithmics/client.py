@@ -53,7 +53,10 @@ _FORMATS = {
 _PATH_PART = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _OTHER_SCHEME = re.compile(r"(?!mics:)[A-Za-z][A-Za-z0-9+.-]*:|[/\\]{2}|.*[\x00-\x1f\x7f]", re.S)
 _ENVELOPE_BYTES = 64 * 1024
-_SMALLER = "where it says that the file is too large, set a lower destination.max_upload_bytes"
+_SMALLER = (
+    "where it says that the file is too large, set a lower destination.max_upload_bytes; where it "
+    "names a line, `segsync plan --commands FILE` writes them, and --exclude leaves a segment out"
+)
 
 
 class Mediarithmics:

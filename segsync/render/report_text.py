@@ -37,6 +37,11 @@ def next_steps(report: Report) -> list[str]:
         steps.append(
             "Run `segsync apply` again: it says once more what is in doubt, which does no harm."
         )
+        if _concerns_several(report):
+            steps.append(
+                "Where it ends so again, one segment may hold up the others: leave it out with "
+                "`--exclude NAME`; `segsync plan --commands FILE` writes the lines to look at."
+            )
     if report.run and report.run.outcome.unsent:
         steps.append("Nothing is lost: run `segsync apply` again when the cause is gone.")
     if any(run.outcome.rejected for run in (report.run, report.recovered) if run):
@@ -49,6 +54,12 @@ def next_steps(report: Report) -> list[str]:
     if report.plan and report.plan.with_status(SegmentStatus.ERROR):
         steps.append("Segments with an error were left out: see the plan above.")
     return steps
+
+
+def _concerns_several(report: Report) -> bool:
+    """Whether several segments have no command whose outcome is known, but for one bad one, say."""
+    run = report.run
+    return run is not None and sum(item.unknown > 0 for item in run.segments) > 1
 
 
 def _run(run: RunReport, columns: int, title: str) -> list[Line]:
