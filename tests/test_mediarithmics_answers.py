@@ -17,7 +17,7 @@ from segsync.mediarithmics.paging import PAGE_ITEMS, read_all
 from segsync.mediarithmics.resources import read_execution
 from segsync.model import Address
 from segsync.printable import printable
-from segsync.secret import Redactor
+from segsync.secret import Redactor, Secret
 from tests.support.platform import DATAMART, TOKEN, assert_clean, destination, fails
 from tests.support.raw_server import RawServer, answer, head, ok, raw
 
@@ -103,7 +103,7 @@ def test_no_bytes_raise_anything_foreign(body: bytes) -> None:
     ],
 )
 def test_a_redirect_names_the_host_and_nothing_else(location: str, shown: str) -> None:
-    error = failure(Answer(302, {"location": location}, b""), "ask", CLEAN)
+    error = failure(Answer(302, {"location": location}, b""), "ask", CLEAN, Secret(TOKEN))
     assert isinstance(error, ProtocolError)
     assert shown in str(error)
     assert TOKEN not in str(error)

@@ -449,7 +449,8 @@ def test_short_numbers_and_our_own_words_are_never_hidden(world: World) -> None:
     assert report.run.problems == (
         "could not upload part-1: the platform refused it (HTTP 400): no 7, no *** "
         "[error id platform-17] (where it says that the file is too large, set a lower "
-        "destination.max_upload_bytes)",
+        "destination.max_upload_bytes; where it names a line, `segsync plan --commands FILE` "
+        "writes them, and --exclude leaves a segment out)",
     )
 
 

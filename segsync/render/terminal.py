@@ -169,10 +169,10 @@ def _ready(stream: TextIO | None) -> TextIO:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 — a device, kept open
     codecs.register_error("segsync", _replace)
-    buffer = getattr(stream, "buffer", None)
-    if isinstance(buffer, io.RawIOBase):
+    if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
         # With PYTHONUNBUFFERED: what a write leaves over, as on a disk that is full, would be lost.
-        return io.TextIOWrapper(io.BufferedWriter(buffer), stream.encoding, "segsync")
+        whole = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))
+        return io.TextIOWrapper(whole, stream.encoding, "segsync")
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="segsync")
     return stream
