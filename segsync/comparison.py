@@ -52,7 +52,7 @@ class Circumstances:
 def compare_segment(around: Circumstances, selected: Selected, source: Source) -> SegmentPlan:
     """The plan of one segment of the spec. A failing query is this segment's error, not more."""
     segment = selected.segment
-    with _naming(segment), _reading_snapshot(around, selected.known) as snapshot:
+    with _naming(segment.name), _reading_snapshot(around, selected.known) as snapshot:
         try:
             rows = _load_desired(around, selected, source)
         except SourceError as error:
@@ -96,7 +96,7 @@ def compare_removed(
         keep=entry.members == "keep",
         place=entry.place,
     )
-    with _reading_snapshot(around, known) as snapshot:
+    with _naming(entry.name), _reading_snapshot(around, known) as snapshot:
         assert snapshot
         if plan.keep:
             facts = snapshot.drain()
@@ -114,12 +114,12 @@ def compare_removed(
 
 
 @contextmanager
-def _naming(segment: Segment) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """Where memory or disk do not suffice, one would leave this segment out."""
     try:
         yield
     except EngineError as error:
-        raise EngineError(f"segment {segment.name}: {error.message}", hint=error.hint) from None
+        raise EngineError(f"segment {name}: {error.message}", hint=error.hint) from None
 
 
 def _load_desired(around: Circumstances, selected: Selected, source: Source) -> Rows:

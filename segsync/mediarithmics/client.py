@@ -53,7 +53,7 @@ _FORMATS = {
 _PATH_PART = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _OTHER_SCHEME = re.compile(r"(?!mics:)[A-Za-z][A-Za-z0-9+.-]*:|[/\\]{2}|.*[\x00-\x1f\x7f]", re.S)
 _ENVELOPE_BYTES = 64 * 1024
-_SMALLER = (
+_WHAT_IS_REFUSED = (
     "where it says that the file is too large, set a lower destination.max_upload_bytes; where it "
     "names a line, `segsync plan --commands FILE` writes them, and --exclude leaves a segment out"
 )
@@ -270,7 +270,7 @@ class Mediarithmics:
         error = failure(answer, purpose, self._clean, self._token)
         if error is not None:
             if answer.status == 400:
-                error.hint = _SMALLER
+                error.hint = _WHAT_IS_REFUSED
             raise OutcomeUnknown(error.message) if is_transient(answer.status) else error
         if body.sent < len(body):
             raise OutcomeUnknown(

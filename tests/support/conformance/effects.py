@@ -16,6 +16,7 @@ from tests.support.conformance.scene import (
     command,
     finished,
     payload,
+    prepared,
     segment,
     uploaded,
 )
@@ -161,10 +162,9 @@ def all_of_many_executions_are_listed(
 def an_execution_is_active_until_it_has_ended(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "active")
+    made, adding = prepared(destination, emulator, folder, "active")
     emulator.behave(polls_until_finished=4)
-    made = destination.create_import("segsync-active").id
-    begun = destination.upload(made, payload(folder, command("UPDATE", "u1", name)))
+    begun = destination.upload(made, adding)
     assert begun.state is ExecutionState.ACTIVE
     seen = [destination.list_executions(made)[-1] for _ in range(POLLS)]
     ended = [one.state is not ExecutionState.ACTIVE for one in seen]
@@ -176,10 +176,9 @@ def an_execution_is_active_until_it_has_ended(
 def the_executions_of_one_upload_are_all_listed(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "doubled")
+    made, adding = prepared(destination, emulator, folder, "doubled")
     emulator.faults.add("upload", ExecutionScript(duplicates=2))
-    made = destination.create_import("segsync-doubled").id
-    begun = destination.upload(made, payload(folder, command("UPDATE", "u1", name)))
+    begun = destination.upload(made, adding)
     listed = [one.id for one in destination.list_executions(made)]
     assert begun.id in listed
     assert len(set(listed)) == 3
@@ -198,10 +197,9 @@ def what_ends_badly_has_failed(destination: Destination, emulator: Emulator, fol
 def a_status_that_nobody_knows_is_active(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "wordy")
+    made, adding = prepared(destination, emulator, folder, "wordy")
     emulator.faults.add("upload", ExecutionScript(shown=("LOST",), then="last"))
-    made = destination.create_import("segsync-wordy").id
-    destination.upload(made, payload(folder, command("UPDATE", "u1", name)))
+    destination.upload(made, adding)
     for _ in range(POLLS):
         [execution] = destination.list_executions(made)
         assert (execution.state, execution.status) == (ExecutionState.ACTIVE, "LOST")

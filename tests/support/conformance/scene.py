@@ -41,6 +41,14 @@ def finished(destination: Destination, document_import: str) -> Execution:
     raise AssertionError(f"still {last.status} after {POLLS} polls")
 
 
+def prepared(
+    destination: Destination, emulator: Emulator, folder: Path, name: str
+) -> tuple[str, Path]:
+    """A new import, and a payload that adds one account to a segment of this name."""
+    made = destination.create_import(f"segsync-{name}").id
+    return made, payload(folder, command("UPDATE", "u1", segment(emulator, name)))
+
+
 def uploaded(destination: Destination, reference: str, path: Path) -> Execution:
     """The end of the one execution of a new import."""
     made = destination.create_import(reference).id

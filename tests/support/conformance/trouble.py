@@ -10,7 +10,14 @@ from segsync.destination import Destination, ExecutionState
 from segsync.emulator import Answer, Cut, Emulator, html_page, http_error
 from segsync.errors import DestinationError, OutcomeUnknown, ProtocolError, Refused
 from segsync.model import Address
-from tests.support.conformance.scene import command, finished, payload, segment, uploaded
+from tests.support.conformance.scene import (
+    command,
+    finished,
+    payload,
+    prepared,
+    segment,
+    uploaded,
+)
 
 LONG_AGO = "Sat, 01 Jan 2000 00:00:00 GMT"
 EMPTY = '{"status":"ok","data":[],"count":0,"total":0}'
@@ -46,9 +53,7 @@ def an_import_that_was_never_made_is_made_again(
 def an_upload_whose_answer_was_lost_is_unknown_and_sent_once(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "unsure")
-    made = destination.create_import("segsync-unsure").id
-    adding = payload(folder, command("UPDATE", "u1", name))
+    made, adding = prepared(destination, emulator, folder, "unsure")
     emulator.faults.add("upload", Cut("after_apply"))
     with pytest.raises(OutcomeUnknown):
         destination.upload(made, adding)
@@ -59,9 +64,7 @@ def an_upload_whose_answer_was_lost_is_unknown_and_sent_once(
 def an_upload_that_meets_trouble_is_unknown_and_not_repeated(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "troubled")
-    made = destination.create_import("segsync-troubled").id
-    adding = payload(folder, command("UPDATE", "u1", name))
+    made, adding = prepared(destination, emulator, folder, "troubled")
     for status in (408, 429, 500, 502, 503, 504):
         emulator.faults.add("upload", http_error(status))
         with pytest.raises(OutcomeUnknown):
@@ -72,9 +75,7 @@ def an_upload_that_meets_trouble_is_unknown_and_not_repeated(
 def an_upload_that_is_refused_is_refused(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "refused")
-    made = destination.create_import("segsync-refused").id
-    adding = payload(folder, command("UPDATE", "u1", name))
+    made, adding = prepared(destination, emulator, folder, "refused")
     for status in (400, 401, 403, 413, 422):
         emulator.faults.add("upload", http_error(status))
         with pytest.raises(Refused) as refused:
@@ -89,9 +90,8 @@ def an_upload_that_is_refused_is_refused(
 def reading_outlasts_passing_trouble(
     destination: Destination, emulator: Emulator, folder: Path
 ) -> None:
-    name = segment(emulator, "trouble")
-    made = destination.create_import("segsync-trouble").id
-    begun = destination.upload(made, payload(folder, command("UPDATE", "u1", name)))
+    made, adding = prepared(destination, emulator, folder, "trouble")
+    begun = destination.upload(made, adding)
     emulator.faults.add("list_executions", http_error(503))
     emulator.faults.add("list_executions", Cut("before_apply"), call=2)
     emulator.faults.add("list_executions", Cut("answer"), call=3)
