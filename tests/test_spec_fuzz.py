@@ -190,20 +190,3 @@ def test_a_mebibyte_of_anything_is_read_or_refused_soon_and_in_little_memory(
 ) -> None:
     assert taken[name].status == 0, taken[name].told
     assert taken[name].peak < MOST_MEMORY
-
-
-def test_five_hundred_segments_load_in_a_blink(folder: SpecFolder) -> None:
-    """Measured at 0.08 s; the bound leaves room for a busy machine."""
-    segments = "".join(
-        f"  segment_number_{n}:\n    description: Number {n}\n    query: |\n"
-        f"      SELECT customer_id AS user_account_id, total FROM totals -- {n}\n"
-        f"      WHERE total > :threshold\n    params: {{threshold: {n}}}\n    data_bag: [total]\n"
-        for n in range(500)
-    )
-    folder.write("segments.yaml", HEAD + "segments:\n" + segments)
-    durations = []
-    for _ in range(3):
-        start = time.process_time()
-        assert len(folder.load().segments) == 500
-        durations.append(time.process_time() - start)
-    assert min(durations) < 0.3

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from segsync.cli.main import run
 from segsync.emulator import Behaviour, Emulator, EmulatorServer, Upload
-from tests.support.canary import TOKEN, identifiers_in, secrets_in, tokens_in
+from segsync.errors import SegsyncError
+from tests.support.canary import TOKEN, identifiers_in, secrets_in
 from tests.support.processes import heed_signals, started
-from tests.support.receiver import assert_journalled
+from tests.support.receiver import Receiver, assert_journalled
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUSES = {0, 1, 2, 3, 4, 5, 6}
@@ -111,6 +112,7 @@ class Shop:
         self.server = server
         self.emulator = server.emulator
         self.url = server.url
+        self.receiver = Receiver()
         self._segments: dict[str, str] = {}
         self.sql("CREATE TABLE people (name TEXT, score INTEGER)")
 
@@ -158,7 +160,9 @@ class Shop:
     def process(self, *arguments: str, stdin: str | None = None, **changes: str | None) -> Done:
         """Run the command in a process of its own; `changes` are to its environment."""
         env = environment(**changes)
-        return segsync(*arguments, folder=self.folder, env=env, stdin=stdin).check().tidy()
+        done = segsync(*arguments, folder=self.folder, env=env, stdin=stdin).check().tidy()
+        self._note_journal()
+        return done
 
     def run(self, *arguments: str, **changes: str | None) -> Done:
         """Run the command in this process, which costs a third of the time."""
@@ -171,6 +175,7 @@ class Shop:
         ):
             status = run(arguments)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        self._note_journal()
         return Done(status, *texts).private(arguments).check().tidy()
 
     def leave_a_run_open(self) -> None:
@@ -184,13 +189,17 @@ class Shop:
         ) as process:
             self.emulator.on_upload(lambda _upload: process.kill())
             assert process.wait(PATIENCE) == -signal.SIGKILL
-        self.emulator.on_upload(lambda _upload: None)
 
     def take(self, upload: Upload) -> None:
         """Look at what has arrived, unless its state lies elsewhere or is in a name space."""
-        assert not tokens_in(upload.path.read_bytes())
+        self.receiver.take(upload.path.read_bytes())
         if self.state.exists():
             assert_journalled(self.state, upload)
+
+    def _note_journal(self) -> None:
+        """Tests may have left there what is no state."""
+        with contextlib.suppress(SegsyncError):
+            self.receiver.note_journal_at(self.state)
 
     @property
     def state(self) -> Path:

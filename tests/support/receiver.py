@@ -73,6 +73,15 @@ class Receiver:
                 if row["change"] != "remove"
             }
 
+    def note_journal_at(self, path: Path) -> None:
+        """The same of a state whose process has ended.
+
+        Whatever it had begun to commit was sent before, or never.
+        """
+        if path.exists() and not path.with_name("state.db-journal").exists():
+            with closing(open_state(path, read_only=True)) as state:
+                self.note_journal(state)
+
 
 def assert_journalled(path: Path, upload: Upload) -> None:
     """What must be durable when the first byte of a payload has arrived."""

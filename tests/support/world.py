@@ -387,11 +387,8 @@ class World:
         self.uploads.append(upload.sha256)
 
     def note_journal(self) -> None:
-        """Whom a process that was killed was to say. Whatever it had begun to commit was sent
-        before, or never."""
-        if self.state.exists() and not self.state.with_name("state.db-journal").exists():
-            with _opened(self.state) as state:
-                self.receiver.note_journal(state)
+        """Whom a process that was killed was to say."""
+        self.receiver.note_journal_at(self.state)
 
 
 @contextmanager
