@@ -200,9 +200,13 @@ def _what_a_plan_is_for(story: Story) -> tuple[bytes | None, str]:
 
 
 def meet_a_guard(story: Story) -> None:
-    """More leave a segment than its guard lets through: nothing is sent for it, until it may be."""
-    place, name = story.place, story.aside.choice(sorted(story.place.casts))
-    cast = place.casts[name]
+    """A crowd that may not leave, or may not come: nothing is sent for its segment."""
+    name = story.aside.choice(sorted(story.place.casts))
+    story.aside.choice([_let_a_crowd_leave, _let_a_crowd_leave, _let_a_crowd_come])(story, name)
+
+
+def _let_a_crowd_leave(story: Story, name: str) -> None:
+    place, cast = story.place, story.place.casts[name]
     cast.rows |= {who: Row() for who in CROWD}
     place.show(name)
     story.tell(f"a crowd comes to {name}")
@@ -212,6 +216,26 @@ def meet_a_guard(story: Story) -> None:
     cast.rows = story.aside.choice([{}, rest])
     place.show(name)
     story.tell(f"rows of {name}: {story.shown(name)}")
+    _assert_blocked(story, name)
+
+
+def _let_a_crowd_come(story: Story, name: str) -> None:
+    """It is sent by the next apply: by then there is no such guard any more."""
+    place, cast = story.place, story.place.casts[name]
+    if not story.is_clean(story.apply()):
+        return
+    cast.rows |= {who: Row() for who in CROWD}
+    place.show(name)
+    story.tell(f"a crowd comes to {name}, which may have {len(CROWD) - 1}")
+    place.tables[name].keys["guard"] = {"max_members": len(CROWD) - 1}
+    try:
+        _assert_blocked(story, name)
+    finally:
+        del place.tables[name].keys["guard"]
+
+
+def _assert_blocked(story: Story, name: str) -> None:
+    place = story.place
     arrived = len(place.receiver.addressed)
     place.guarded = True
     try:
@@ -221,7 +245,7 @@ def meet_a_guard(story: Story) -> None:
     assert report
     assert report.plan
     blocked = {item.address for item in report.plan.with_status(SegmentStatus.BLOCKED)}
-    assert name in {address.value for address in blocked}, "a guard has let a crowd go"
+    assert name in {address.value for address in blocked}, "a guard has let a crowd pass"
     for addressed in place.receiver.addressed[arrived:]:
         assert not addressed & blocked, "something was sent for a segment that is blocked"
 
