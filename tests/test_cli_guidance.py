@@ -340,11 +340,17 @@ def test_memory_in_which_nothing_can_begin_is_refused(store: Shop, size: str) ->
     store.run("plan", "--memory-limit", "16MB").check(0)
 
 
-def test_no_room_for_what_does_not_fit_into_memory_is_told(store: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_removed", [False, True], ids=["desired", "removed"])
+def test_no_room_for_what_does_not_fit_into_memory_is_told(
+    store: Shop, tmp_path: Path, is_removed: bool
+) -> None:
     store.sql(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
         " INSERT INTO people SELECT 'person-' || i || hex(i * 7919), i FROM n"
     )
+    if is_removed:
+        store.run("apply", "--yes").check(0)
+        store.spec("  {}", removed="{fans: delete}")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     limit = ["bash", "-c", 'ulimit -f 256; exec "$@"', "bash"]
@@ -352,7 +358,7 @@ def test_no_room_for_what_does_not_fit_into_memory_is_told(store: Shop, tmp_path
     done = subprocess.run(
         [*limit, *command],
         cwd=store.folder,
-        env=environment(TMPDIR=str(scratch)),
+        env=environment(TMPDIR=str(scratch), PYTHONDONTWRITEBYTECODE="1"),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
