@@ -108,9 +108,9 @@ def compare_removed(
         difference, facts = _compare(around, known.number, snapshot, asked, known)
     counts = _counts(Rows(), difference, facts)
     held = counts.deferred or known.number in around.watched
-    plan = replace(plan, waiting=bool(held) and not (counts.commands or counts.dropped))
-    samples = samples_of_removed(around.engine, known.number, around.samples)
-    return replace(plan, counts=counts, samples=samples)
+    waiting = bool(held) and not (counts.commands or counts.dropped)
+    plan = replace(plan, counts=counts, waiting=waiting)
+    return replace(plan, samples=samples_of_removed(around.engine, plan, around.samples))
 
 
 @contextmanager
@@ -210,6 +210,7 @@ def _counts(rows: Rows, difference: Difference, facts: SnapshotFacts) -> Counts:
         remove=difference.remove,
         unchanged=difference.desired - sent,
         retry=difference.retry,
+        reattempted=difference.reattempted,
         forget=difference.forget,
         settled=difference.settled,
         spared=difference.spared,

@@ -35,11 +35,12 @@ class Counts:
 
     Always true: queried = duplicates + invalid + desired, and
     desired = add + update + renew + unchanged. `retry` counts commands that repeat one of unknown
-    outcome, `forget` members that lapsed and are no longer desired, `settled` rejects whose member
-    needs no command any more, `spared` members that stay as they are because their row is invalid,
-    `in_doubt` those of unknown outcome that were never confirmed, `deferred` (part of `unchanged`,
-    or members still to be removed) commands that wait because they were rejected; `deferred_add`
-    and `deferred_remove` are those that would add or remove.
+    outcome, `reattempted` those that repeat a rejected one, `forget` members that lapsed and are no
+    longer desired, `settled` rejects whose member needs no command any more, `spared` members that
+    stay as they are because their row is invalid, `in_doubt` those of unknown outcome that were
+    never confirmed, `deferred` (part of `unchanged`, or members still to be removed) commands that
+    wait because they were rejected; `deferred_add` and `deferred_remove` are those that would add
+    or remove.
     """
 
     queried: int = 0
@@ -53,6 +54,7 @@ class Counts:
     remove: int = 0
     unchanged: int = 0
     retry: int = 0
+    reattempted: int = 0
     forget: int = 0
     settled: int = 0
     spared: int = 0

@@ -23,13 +23,17 @@ def samples_of(
     if difference.conflicts:
         found += engine.conflict_examples(plan.number, most)
     if plan.counts.commands:
-        found += engine.examples(plan.number, most)
+        found += _of_changes(engine, plan, most)
     return tuple(_sample(example, segment) for example in found)
 
 
-def samples_of_removed(engine: Engine, number: int, most: int) -> tuple[Sample, ...]:
+def samples_of_removed(engine: Engine, plan: SegmentPlan, most: int) -> tuple[Sample, ...]:
     """The same of a segment that the spec ends."""
-    return tuple(_sample(example, None) for example in engine.examples(number, most))
+    return tuple(_sample(example, None) for example in _of_changes(engine, plan, most))
+
+
+def _of_changes(engine: Engine, plan: SegmentPlan, most: int) -> list[Example]:
+    return engine.examples(plan.number, most, reattempts=plan.counts.reattempted > 0)
 
 
 def _sample(example: Example, segment: Segment | None) -> Sample:
@@ -47,6 +51,8 @@ def _sample(example: Example, segment: Segment | None) -> Sample:
 def _reason(example: Example, segment: Segment | None) -> str:
     if example.retry:
         return "the outcome of an earlier run is unknown"
+    if example.reattempted:
+        return "rejected earlier, tried again"
     expiry = _date(example.old_expires_at)
     match example.label:
         case "add":

@@ -19,6 +19,7 @@ from segsync.model import DAY_MS, IdentifierKind
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.report import Exit
 from segsync.state import Journal, Run, RunStatus, StateMoved, open_state
+from tests.support.plans import reasons
 from tests.support.world import START_MS, Row, Said, World, assert_sound
 
 
@@ -641,14 +642,6 @@ def test_conflicting_rows_are_an_error_unless_they_are_resolved(world: World) ->
     assert world.apply().exit is Exit.DONE
     assert len(world.members("vip")) == 2
     assert not world.plan().changes_something
-
-
-def reasons(plan: Plan) -> dict[tuple[str, str | None], str]:
-    return {
-        (sample.label, sample.identifier): sample.reason
-        for segment in plan.segments
-        for sample in segment.samples
-    }
 
 
 def test_a_sample_tells_of_which_kind_its_identifier_is(world: World) -> None:

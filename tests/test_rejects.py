@@ -16,6 +16,7 @@ from segsync.render.status import read_status
 from segsync.report import Exit, Report
 from segsync.state import Reject, open_state
 from tests.support.crash import apply_until_killed
+from tests.support.plans import reasons
 from tests.support.world import START_MS, World, assert_sound
 
 NAMING = ("json_flat", "json_nested", "csv", "input_lines", "identifiers")
@@ -196,6 +197,29 @@ def test_a_reject_is_tried_again_with_growing_pauses_until_it_is_accepted(world:
         assert world.plan().totals.commands == 1
         assert world.apply().exit is Exit.REJECTED
     assert rejects_of(world)[0].attempts == 8
+    heal(world)
+
+
+def test_what_is_tried_again_is_told_apart_from_what_is_new(world: World) -> None:
+    columns = ("user_account_id", "total", "expiration_ts")
+    world.define("vip", *columns, rows=[("a", 1, None), ("b", 1, None), ("c", 1, None)])
+    world.emulator.reject([world.emulator.account(who) for who in "bc"])
+    world.apply()
+    world.fill("vip", [("a", 1, None), ("b", 1, None), ("c", 2, None), ("d", 1, None)])
+    plan = world.plan()
+    assert plan.totals.reattempted == 1
+    again, new = "rejected earlier, tried again", "new in the query"
+    assert reasons(plan) == {("+", "b"): again, ("+", "c"): new, ("+", "d"): new}
+    world.apply()
+    assert reasons(world.plan()) == {("+", "c"): again}, "the pause of b has begun"
+    world.fill("vip", [("a", 1, None)])
+    world.emulator.reject([world.emulator.account("d")], operations=("DELETE",))
+    world.apply()
+    assert reasons(world.plan()) == {("-", "d"): again}
+    world.fill("vip", [("a", 1, None), ("d", 1, "no time")])
+    assert world.plan().totals.reattempted == 0, "the row is there, though it is invalid"
+    world.drop("vip", "delete")
+    assert reasons(world.plan())["-", "d"] == again
     heal(world)
 
 

@@ -121,7 +121,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     odd = segment(
         "odd",
         queried=110, duplicates=5, invalid=5, desired=100, snapshot=90, add=10, unchanged=90,
-        retry=4, deferred=3, forget=2, settled=1, spared=2,
+        retry=4, reattempted=1, deferred=3, forget=2, settled=1, spared=2,
         invalid_reasons={"its expiration_ts has passed": 5},
     )  # fmt: skip
     runs = {"open_run": "segsync-abc-00000007", "watched": ("segsync-abc-00000006",)}
@@ -134,6 +134,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         "5 of 110 rows left out: 5 × its expiration_ts has passed",
         "5 of 110 rows repeat another one",
         "4 commands said again",
+        "1 command rejected earlier, and tried again now (`segsync state rejects`)",
         "3 commands rejected earlier, waiting for the next attempt (`segsync state rejects`)",
         "2 members lapsed and no longer in the query",
         "1 rejected command no longer needed: dropped",

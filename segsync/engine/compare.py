@@ -50,6 +50,7 @@ def compare(
     if asked.rejected is not None:
         deferred = _defer_rejected(cursor, number, now_ms)
     spared = _spare_invalid(cursor, number) if asked.spares_invalid else 0
+    reattempted = _note_reattempts(cursor, number) if asked.rejected is not None else 0
     if duplicates or asked.spares_invalid or asked.rejected is not None:
         counts = _count_changes(cursor, number, now_ms)
     if doubts:
@@ -66,6 +67,7 @@ def compare(
         settled=counts.settled,
         spared=spared,
         retry=counts.retry,
+        reattempted=reattempted,
         deferred=deferred,
         in_doubt=counts.in_doubt,
         removed_live=counts.removed_live,
@@ -217,15 +219,11 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
         f"false, false, 0, 0 FROM rejects_{number} r ANTI JOIN {table} c "
         "ON r.keyspace = c.keyspace AND r.identifier = c.identifier"
     )
-    same = (
-        f"r.keyspace = {table}.keyspace AND r.identifier = {table}.identifier AND CASE "
-        f"WHEN {table}.change = {REMOVE} THEN r.operation = 'DELETE' "
-        f"ELSE r.operation = 'UPDATE' AND r.fingerprint = {table}.fingerprint END"
-    )
     # Further ahead than the longest pause: it was rejected while the clock was.
     later = f"r.next_attempt_at BETWEEN {now_ms + 1} AND {now_ms + LONGEST_PAUSE_MS}"
     waits = (
-        f"change <> {FORGET} AND EXISTS (SELECT 1 FROM rejects_{number} r WHERE {same} AND {later})"
+        f"change <> {FORGET} AND EXISTS (SELECT 1 FROM rejects_{number} r "
+        f"WHERE {_is_reject_sql(table)} AND {later})"
     )
     found = cursor.row(
         f"SELECT count(*), count(*) FILTER (WHERE change = {ADD}), "
@@ -233,6 +231,28 @@ def _defer_rejected(cursor: Cursor, number: int, now_ms: int) -> Deferred:
     )
     cursor.execute(f"DELETE FROM {table} WHERE {waits}")
     return Deferred(*map(int, found))
+
+
+def _note_reattempts(cursor: Cursor, number: int) -> int:
+    """Fill reattempts_<number>: whose command was rejected before, and is sent once more; returns
+    how many.
+    """
+    table = f"changed_{number}"
+    cursor.execute(
+        f"CREATE TABLE reattempts_{number} AS SELECT keyspace, identifier FROM {table} "
+        f"WHERE change <> {FORGET} AND EXISTS "
+        f"(SELECT 1 FROM rejects_{number} r WHERE {_is_reject_sql(table)})"
+    )
+    return _count(cursor, f"reattempts_{number}")
+
+
+def _is_reject_sql(table: str) -> str:
+    """Whether the reject `r` is of the command that a row of this table stands for."""
+    return (
+        f"r.keyspace = {table}.keyspace AND r.identifier = {table}.identifier AND CASE "
+        f"WHEN {table}.change = {REMOVE} THEN r.operation = 'DELETE' "
+        f"ELSE r.operation = 'UPDATE' AND r.fingerprint = {table}.fingerprint END"
+    )
 
 
 @dataclass(frozen=True, slots=True)

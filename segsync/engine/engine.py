@@ -94,10 +94,10 @@ class Engine:
         with self._session.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS desired_{number}")
 
-    def examples(self, number: int, limit: int) -> list[Example]:
-        """Up to `limit` members of each kind of change."""
+    def examples(self, number: int, limit: int, *, reattempts: bool) -> list[Example]:
+        """Up to `limit` members of each kind of change; see `Difference.reattempted`."""
         with self._session.cursor() as cursor:
-            return examples.changed(cursor, number, self.keyspaces, limit)
+            return examples.changed(cursor, number, self.keyspaces, limit, reattempts=reattempts)
 
     def invalid_examples(self, number: int, limit: int) -> list[Example]:
         """The first invalid rows of a segment that has some."""

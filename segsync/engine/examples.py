@@ -9,23 +9,30 @@ from segsync.engine.rules import FORGET, WORDS
 from segsync.engine.session import Cursor
 
 
-def changed(cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int) -> list[Example]:
-    """Up to `limit` members of each kind of change, the same ones every time."""
+def changed(
+    cursor: Cursor, number: int, keyspaces: Keyspaces, limit: int, *, reattempts: bool
+) -> list[Example]:
+    """Up to `limit` members of each kind of change, the same ones every time.
+
+    `reattempts`: whether some of them were rejected earlier.
+    """
     table = f"changed_{number}"
     kinds = cursor.rows(f"SELECT DISTINCT change FROM {table} WHERE change <> {FORGET} ORDER BY 1")
+    again = f"(keyspace, identifier) IN (FROM reattempts_{number})" if reattempts else "false"
     found = []
     for (change,) in kinds:
         word = WORDS[change]
         rows = cursor.rows(
-            f"SELECT keyspace, identifier, old_expires, row_expires, retry FROM {table} "
+            f"SELECT keyspace, identifier, old_expires, row_expires, retry, {again} FROM {table} "
             f"WHERE change = {change} ORDER BY identifier, keyspace LIMIT {limit}"
         )
-        for keyspace, identifier, old_expires, row_expires, retry in rows:
+        for keyspace, identifier, old_expires, row_expires, retry, reattempted in rows:
             _, kind, compartment = keyspaces.place(keyspace)
             found.append(
                 Example(
                     word, kind, compartment, identifier,
                     old_expires_at=old_expires, row_expires_at=row_expires, retry=retry,
+                    reattempted=reattempted,
                 )
             )  # fmt: skip
     return found

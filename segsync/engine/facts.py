@@ -94,7 +94,8 @@ class Difference:
     """How a segment's desired members differ from its snapshot; `conflicts` are identifiers.
 
     `settled` are rejects whose member needs no command any more, `spared` members that stay as they
-    are because their row is invalid, `in_doubt` those of unknown outcome that were never confirmed.
+    are because their row is invalid, `in_doubt` those of unknown outcome that were never confirmed,
+    `reattempted` commands that were rejected earlier and are said once more.
     """
 
     desired: int
@@ -108,6 +109,7 @@ class Difference:
     settled: int
     spared: int
     retry: int
+    reattempted: int
     deferred: Deferred
     in_doubt: int
     removed_live: int
@@ -148,5 +150,6 @@ class Example:
     old_expires_at: int | None = None
     row_expires_at: int | None = None
     retry: bool = False
+    reattempted: bool = False
     reason: str | None = None
     column: str | None = None

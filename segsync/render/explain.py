@@ -54,6 +54,9 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
     if counts.retry:
         commands = figures.plural(counts.retry, "command")
         found.append(f"{commands} said again: what became of them in an earlier run is unknown")
+    if counts.reattempted:
+        commands = figures.plural(counts.reattempted, "command")
+        found.append(f"{commands} rejected earlier, and tried again now (`segsync state rejects`)")
     if counts.deferred:
         commands = figures.plural(counts.deferred, "command")
         found.append(

@@ -60,3 +60,12 @@ def plan(*segments: SegmentPlan, **more: Any) -> Plan:
         "parts": (Part(1, 1, 1, commands, commands * 120),) if commands else (),
     }
     return Plan(**{"segments": segments, **chosen, **more})
+
+
+def reasons(plan: Plan) -> dict[tuple[str, str | None], str]:
+    """Why each member that is shown changes, by symbol and identifier."""
+    return {
+        (sample.label, sample.identifier): sample.reason
+        for segment in plan.segments
+        for sample in segment.samples
+    }
