@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from segsync.engine import session
+from segsync.source import adbc_sqlite, dbapi
+from segsync.state import database
 from tests.support.canary import secrets_shown, secrets_under
 
 pytest_plugins = [
@@ -30,6 +33,13 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(FOREIGN) or name in DISPLAY or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.fixture(autouse=True)
+def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests have few members: what becomes of many must not depend on where their rows are cut."""
+    for module, rows in ((session, 3), (database, 2), (dbapi, 2), (adbc_sqlite, 2)):
+        monkeypatch.setattr(module, "BATCH_ROWS", rows)
 
 
 @pytest.fixture(autouse=True, scope="module")

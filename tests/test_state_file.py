@@ -243,6 +243,8 @@ WRONG: dict[str, Callable[[Path], Any]] = {
     "write-ahead logging": with_pragma("journal_mode = wal"),
     "a newer schema": with_pragma("user_version = 1000"),
     "no identity": with_statement("DELETE FROM identity"),
+    "bytes for a lineage": with_statement("UPDATE identity SET lineage = x'ff'"),
+    "no text for a lineage": with_statement("UPDATE identity SET lineage = cast(x'ff' AS text)"),
     "no members": with_statement("DELETE FROM members"),
     "no table of members": with_statement("DROP TABLE members"),
     "a member less": with_statement("DELETE FROM members WHERE identifier = 'u1'"),

@@ -29,6 +29,11 @@ NOW_MS = 1_790_000_000_000
 Member = tuple[int, str, int, int]
 
 
+@pytest.fixture(autouse=True)
+def few_rows_at_once() -> None:
+    """Here are many: they are read as many at once as ever."""
+
+
 @pytest.fixture
 def session() -> Iterator[Session]:
     with closing(Session("1GB")) as made:

@@ -348,11 +348,8 @@ def moment_of(database: Database) -> tuple[Any, ...]:
 
 
 def read_identity(database: Database) -> Identity:
-    """Whose state it is. Raises StateDamaged."""
-    try:
-        rows: list[tuple[Any, ...]] = database.rows(
-            "SELECT lineage, serial, datamart_id, api_origin, digest_probe FROM identity"
-        )
-        return Identity(*rows[0])
-    except (IndexError, TypeError, UnicodeDecodeError):
-        raise damaged(database.path, "it has no identity") from None
+    """Whose state it is, of one whose seals were checked."""
+    rows: list[tuple[Any, ...]] = database.rows(
+        "SELECT lineage, serial, datamart_id, api_origin, digest_probe FROM identity"
+    )
+    return Identity(*rows[0])

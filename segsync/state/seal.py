@@ -68,10 +68,10 @@ def _backlog(database: Database) -> str:
 
 
 class RowsHash:
-    """One hash for each column, so that it does not matter how the rows are cut into batches."""
+    """Hashes of each column: it does not matter how the rows are cut into batches."""
 
     def __init__(self) -> None:
-        self._columns: list[hashlib._Hash] = []
+        self._digests: list[hashlib._Hash] = []
 
     def passing(self, rows: pyarrow.RecordBatchReader) -> pyarrow.RecordBatchReader:
         """The same rows, which are hashed as they are taken."""
@@ -88,13 +88,14 @@ class RowsHash:
         """The next rows."""
         if not batch.num_rows:
             return
-        self._columns = self._columns or [hashlib.sha256() for _ in batch.columns]
-        for digest, column in zip(self._columns, batch.columns, strict=True):
-            _hash_column(digest, column)
+        pieces = [piece for column in batch.columns for piece in _pieces(column)]
+        self._digests = self._digests or [hashlib.sha256() for _ in pieces]
+        for digest, piece in zip(self._digests, pieces, strict=True):
+            digest.update(piece)
 
     def digest(self) -> bytes:
         """Of all rows so far."""
-        return b"".join(digest.digest() for digest in self._columns)
+        return b"".join(digest.digest() for digest in self._digests)
 
 
 def _hash_table(database: Database, table: str, columns: str) -> bytes:
@@ -122,21 +123,19 @@ def check_changes(database: Database, seal: str) -> None:
         raise damaged(database.path, "the changes of the open run are not those that were written")
 
 
-def _hash_column(digest: hashlib._Hash, column: pyarrow.Array) -> None:
-    """The bytes of a column's values; for texts their lengths as well."""
+def _pieces(column: pyarrow.Array) -> Iterator[memoryview]:
+    """The bytes of a column's numbers; of texts the lengths, and apart from them the bytes."""
     import pyarrow
     import pyarrow.compute as compute
 
-    if len(column) == 0:
-        return
     if pyarrow.types.is_integer(column.type):
         numbers = column.cast(pyarrow.int64())
         start = numbers.offset * 8
-        digest.update(memoryview(numbers.buffers()[1])[start : start + len(numbers) * 8])
+        yield memoryview(numbers.buffers()[1])[start : start + len(numbers) * 8]
         return
     texts = column.cast(pyarrow.large_string())
-    _hash_column(digest, compute.binary_length(texts))
+    yield from _pieces(compute.binary_length(texts))
     _, offsets, data = texts.buffers()
     bounds = memoryview(offsets).cast("q")
     first, last = bounds[texts.offset], bounds[texts.offset + len(texts)]
-    digest.update(memoryview(data or b"")[first:last])
+    yield memoryview(data or b"")[first:last]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.support.world import Table
 
 STATEMENTS = 512
+BATCH_ROWS = 2
 NUMBERS = ("total", "expiration_ts")
 shops: dict[Path, Mapping[str, Table]] = {}
 """The tables of each world, by its folder."""
@@ -73,7 +74,7 @@ class LeanDatabase(Database):
         names = [entry[0] for entry in cursor.description]
         columns = zip(*rows, strict=True) if rows else [()] * len(names)
         batch = pa.record_batch([_array(column) for column in columns], names=names)
-        yield pa.RecordBatchReader.from_batches(batch.schema, [batch])
+        yield pa.RecordBatchReader.from_batches(batch.schema, _cut(batch))
 
     def ingest(self, table: str, rows: pa.RecordBatchReader) -> None:
         names = rows.schema.names
@@ -88,6 +89,12 @@ def _array(values: Sequence[Any]) -> pa.Array:
     """As the real driver: a number's column unless there is a text."""
     is_text = any(isinstance(value, str) for value in values)
     return pa.array(values, pa.string() if is_text else pa.int64())
+
+
+def _cut(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+    """As a driver gives many rows: a few at a time."""
+    starts = range(0, max(batch.num_rows, 1), BATCH_ROWS)
+    return [batch.slice(start, BATCH_ROWS) for start in starts]
 
 
 class ShopLane:
@@ -107,7 +114,7 @@ class ShopLane:
         values = zip(*table.rows, strict=True) if table.rows else [()] * len(columns)
         arrays = [pa.array(each, column.type) for each, column in zip(values, columns, strict=True)]
         batch = pa.record_batch(arrays, names=list(table.columns))
-        yield Execution(columns, iter([batch]))
+        yield Execution(columns, iter(_cut(batch)))
 
     def close(self) -> None:
         pass
