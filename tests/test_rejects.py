@@ -466,12 +466,14 @@ def test_a_member_that_the_platform_names_in_free_text_is_hidden(
 def test_short_numbers_and_our_own_words_are_never_hidden(world: World) -> None:
     """Account numbers are in every text: without its status and its error id it says nothing."""
     world.define("vip", rows=[*map(str, range(1, 1000)), "upload", "platform", "123456"])
-    body = json.dumps({"status": "error", "error": "no 7, no 123456", "error_id": "platform-17"})
+    body = json.dumps(
+        {"status": "error", "error": "no 7, no 10, no 123456", "error_id": "platform-17"}
+    )
     world.emulator.faults.add("upload", Answer(400, body, {"Content-Type": "application/json"}))
     report = world.apply()
     assert report.run is not None
     assert report.run.problems == (
-        "could not upload part-1: the platform refused it (HTTP 400): no 7, no *** "
+        "could not upload part-1: the platform refused it (HTTP 400): no 7, no 10, no *** "
         "[error id platform-17] (where it says that the file is too large, set a lower "
         "destination.max_upload_bytes; where it names a line, `segsync plan --commands FILE` "
         "writes them, and --exclude leaves a segment out)",

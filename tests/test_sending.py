@@ -129,6 +129,16 @@ def test_an_upload_that_does_not_leave_is_tried_three_times(world: World) -> Non
     ]
 
 
+def test_an_upload_in_doubt_that_does_not_show_is_sent_three_times(world: World) -> None:
+    made = timed(world)
+    world.wrap = with_failure(world.wrap, upload=failing(OutcomeUnknown("cut off")))
+    with pytest.raises(StillRunning, match="whether it arrived is unknown: cut off"):
+        world.apply()
+    assert len(made[0].uploads) == 3
+    world.wrap = lambda destination: destination
+    world.settle()
+
+
 POLLS = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
 
 

@@ -455,6 +455,22 @@ def test_a_state_without_the_rights_to_it_is_told_with_a_hint(
     assert path.read_bytes() == before
 
 
+def test_who_may_only_read_a_state_can_plan_with_it(public_folder: Path) -> None:
+    path = public_folder / "state.db"
+    create(path, IDENTITY)
+    os.chown(path, NOBODY, NOBODY)
+    path.chmod(0o400)
+
+    def read() -> None:
+        with closing(open_state(path, read_only=True)) as state:
+            state.check_whole()
+            with state.members(1) as members:
+                assert members.read_all().num_rows == 0
+        raise StateError("read to the end")
+
+    assert as_nobody(read).startswith("StateError: read to the end")
+
+
 # -------------------------------------------------------------------- damage
 
 

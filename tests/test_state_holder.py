@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segsync.errors import Locked
+from segsync.errors import Locked, StateError
 from segsync.state import apply_at_work, hold
 
 
@@ -17,6 +17,14 @@ def test_the_lock_makes_all_folders_that_are_missing(tmp_path: Path) -> None:
     state = tmp_path / "of" / "ours" / "state.db"
     with hold(state, "apply"):
         assert state.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lock_that_cannot_be_taken_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "state.db.lock").mkdir()
+    with pytest.raises(StateError) as caught, hold(tmp_path / "state.db", "apply"):
+        raise AssertionError("it is held by nobody")
+    assert "state.db.lock cannot be taken: Is a directory" in str(caught.value)
+    assert caught.value.hint == "the state's folder must be writable"
 
 
 def test_who_comes_second_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

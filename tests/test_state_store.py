@@ -10,6 +10,7 @@ from random import Random
 import pyarrow as pa
 import pytest
 
+from segsync.errors import StateError
 from segsync.model import Address, IdentifierKind
 from segsync.state import (
     Closing,
@@ -65,6 +66,9 @@ class Written:
         planned = self._define()
         run = self._told(serial)
         with closing(open_state(self.path, read_only=False)) as state:
+            if self.random.random() < 0.3:
+                state.stage_changes(self._changes(run))  # of a process that is killed here
+                run = self._told(serial)
             seal = state.stage_changes(self._changes(run))
             run = replace(run, changes_seal=seal)
             places = tuple(self.keyspaces.values())
@@ -203,3 +207,18 @@ def test_what_is_written_of_a_run_is_what_is_read_of_it(tmp_path: Path, seed: in
     written = Written(tmp_path / "state.db", Random(seed))
     for _ in range(RUNS_PER_STATE):
         written.run()
+
+
+def test_a_transaction_that_fails_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    with closing(open_state(path, read_only=False)) as state:
+        place = Keyspace(1, 1, IdentifierKind.EMAIL_HASH, None)
+        run = Run(1, "run 1", RunStatus.OPEN, 0, "", 0, "")
+        twice = (StateSegment(1, Address("segment_id", "7"), "vip", 0, 0, None),
+                 StateSegment(2, Address("segment_id", "7"), "vap", 0, 0, None))  # fmt: skip
+        with pytest.raises(StateError, match=r"cannot be used: .*UNIQUE constraint failed"):
+            state.begin_run(Journal(run, twice, (place,)))
+        assert (state.segments(), state.keyspaces(), state.open_run()) == ((), (), None)
+        state.begin_run(Journal(run, twice[:1], (place,)))
+        assert state.open_run() == run

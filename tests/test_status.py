@@ -45,7 +45,11 @@ def test_the_outcome_of_a_run_is_told_of_the_segments_that_it_is_about(world: Wo
     world.apply()
     assert outcomes(world) == {"good": "done", "bad": "partly rejected"}
     world.accounts("good", "a", "b", "c")
+    world.advance(minutes=1)
     world.apply(targets=("good",))
+    with closing(open_state(world.state, read_only=True)) as state:
+        numbers = {segment.name: segment.number for segment in state.segments()}
+        assert state.rejecting_runs() == {numbers["bad"]: {1}}
     assert outcomes(world) == {"good": "done", "bad": "partly rejected"}
     world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
     world.accounts("good", "a")

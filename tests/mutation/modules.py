@@ -38,24 +38,27 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/closing.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/settling.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/late_removals.py": ("test_late_removals", "test_rekeying", "test_rejects"),
-    "segsync/state/journal.py": ("test_apply", "test_expiry", "test_recovery", "test_state_file"),
+    "segsync/state/journal.py": ("test_state_store", "test_apply", "test_expiry", "test_recovery", "test_state_file"),
     "segsync/state/reading.py": (
-        "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
+        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
         "test_recovery", "test_expiry", "test_late_executions",
     ),
     "segsync/state/store.py": (
-        "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+        "test_state_store", "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
     ),
     "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
-    "segsync/state/seal.py": ("test_state_file", "test_apply"),
-    "segsync/state/database.py": ("test_state_reading", "test_state_file", "test_apply"),
+    "segsync/state/seal.py": ("test_state_store", "test_state_file", "test_apply"),
+    "segsync/state/database.py": (
+        "test_state_store", "test_state_reading", "test_state_file", "test_state_signals",
+        "test_apply",
+    ),
     "segsync/state/watching.py": (
         "test_state_watching", "test_late_executions", "test_recovery", "test_rekeying",
     ),
     "segsync/state/opening.py": ("test_state_file", "test_state_reading", "test_apply"),
     "segsync/state/lock.py": ("test_state_holder", "test_state_lock"),
     "segsync/state/records.py": (
-        "test_state_reading", "test_status", "test_apply", "test_state_file",
+        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_state_file",
     ),
     "segsync/state/hiding.py": ("test_rejects", "test_apply", "test_recovery"),
     "segsync/sending.py": _SENDING,
