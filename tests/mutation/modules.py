@@ -38,13 +38,16 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/closing.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/settling.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/late_removals.py": ("test_late_removals", "test_rekeying", "test_rejects"),
-    "segsync/state/journal.py": ("test_state_store", "test_apply", "test_expiry", "test_recovery", "test_state_file"),
+    "segsync/state/journal.py": (
+        "test_state_store", "test_apply", "test_expiry", "test_recovery", "test_state_file",
+    ),
     "segsync/state/reading.py": (
-        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
-        "test_recovery", "test_expiry", "test_late_executions",
+        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_rejects",
+        "test_state_file", "test_recovery", "test_expiry", "test_late_executions",
     ),
     "segsync/state/store.py": (
-        "test_state_store", "test_state_reading", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+        "test_state_store", "test_state_reading", "test_apply", "test_rejects", "test_state_file",
+        "test_recovery",
     ),
     "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
     "segsync/state/seal.py": ("test_state_store", "test_state_file", "test_apply"),
