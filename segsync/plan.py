@@ -12,9 +12,11 @@ from functools import cached_property
 from typing import Literal
 
 from segsync.exits import Exit
-from segsync.model import Address, Guard, IdentifierKind, LineRange, Part
+from segsync.model import MINUTE_MS, Address, Guard, IdentifierKind, LineRange, Part
 
 YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+CLOCK_DIFFERENCE_MS = 5 * MINUTE_MS
+"""So much may the clocks of machines differ that use one state."""
 FEWEST_GUARDED_MEMBERS = 10
 """Below this many live members, `max_removed` is not looked at: any change is a large share."""
 
@@ -164,8 +166,9 @@ class Plan:
 
     `open_run` is the reference of a run whose outcome is not known yet, `watched` are those of runs
     of which an upload that was given up may still be executed; `partial` says that some segments
-    of the spec were left out on purpose. What takes a pass over all segments is
-    worked out once and kept, for which a plan must be without slots.
+    of the spec were left out on purpose; `last_submitted_ms` is when the newest run was, 0 if there
+    is none. What takes a pass over all segments is worked out once and kept, for which a plan must
+    be without slots.
     """
 
     lineage: str
@@ -180,6 +183,12 @@ class Plan:
     partial: bool = False
     open_run: str | None = None
     watched: tuple[str, ...] = ()
+    last_submitted_ms: int = 0
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it was made for a time before the newest run: its expiries mean nothing."""
+        return self.last_submitted_ms > self.created_at_ms + CLOCK_DIFFERENCE_MS
 
     @cached_property
     def totals(self) -> Counts:

@@ -21,16 +21,22 @@ from typing import Any
 
 from segsync.engine import Engine, Place, Target
 from segsync.errors import PlanFileError
-from segsync.model import DAY_MS, MINUTE_MS, Address, IdentifierKind, LineRange, Part, Spec
-from segsync.plan import Counts, Plan, Sample, SegmentPlan, SegmentStatus, Violation
+from segsync.model import DAY_MS, Address, IdentifierKind, LineRange, Part, Spec
+from segsync.plan import (
+    CLOCK_DIFFERENCE_MS,
+    Counts,
+    Plan,
+    Sample,
+    SegmentPlan,
+    SegmentStatus,
+    Violation,
+)
 from segsync.planning import Planned, layout_of, targets
 from segsync.scratch import scratch_folder
 from segsync.state import State, StateSegment
 
 VERSION = 1
 PLAN, COMMANDS, SEAL = "plan.json", "commands.parquet", "seal"
-CLOCK_DIFFERENCE_MS = 5 * MINUTE_MS
-"""Between the machine that plans and the one that applies."""
 LONGEST_MS = DAY_MS
 """A duration in minutes says when a member leaves only as long as its command is fresh."""
 LARGEST_PLAN = 256 * 1024 * 1024

@@ -195,6 +195,7 @@ class Planner:
             partial=selection.partial,
             open_run=run.reference if run else None,
             watched=tuple(item.reference for item in self.state.watched_runs()),
+            last_submitted_ms=self.state.last_submitted_ms(),
         )
 
 

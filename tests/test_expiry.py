@@ -13,6 +13,7 @@ from segsync.model import DAY_MS, MINUTE_MS
 from segsync.plan import Counts
 from segsync.report import Exit
 from segsync.state import open_state
+from tests.support.crash import apply_until_killed
 from tests.support.renewals import renewals
 from tests.support.size import size
 from tests.support.world import World, assert_sound
@@ -314,6 +315,21 @@ def test_serials_order_the_runs_whatever_the_clock_says(world: World) -> None:
         assert world.apply(allowed=("vip",)).exit is Exit.DONE
         assert world.plan().serial == number
     assert_sound(world)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_plan_of_a_time_before_the_last_run_is_noticed(world: World, is_open: bool) -> None:
+    world.define("vip", rows=["a"])
+    assert not world.plan().is_out_of_time
+    world.apply()
+    world.advance(minutes=30)
+    world.accounts("vip", "a", "b")
+    assert apply_until_killed(world, "after upload" if is_open else "after list_executions")
+    if not is_open:
+        world.settle()
+    for wrong_by_ms, noticed in ((-300_000, False), (-300_001, True)):
+        world.clock.wrong_by_ms = wrong_by_ms
+        assert world.plan().is_out_of_time == noticed
 
 
 def test_who_is_due_is_renewed_to_the_second(world: World) -> None:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from segsync.model import RemovedSegment
+from segsync.model import MINUTE_MS, RemovedSegment
 from segsync.plan import Plan, SegmentStatus
 from segsync.render.html import plan_html
 from segsync.render.lines import plain
@@ -115,6 +115,14 @@ def test_many_segments_without_a_change_are_one_row() -> None:
         "1,000", "others", "without", "a", "change", "5,000", "5,000", "–", "–", "–", "–", "5,000",
     ]  # fmt: skip
     assert len(text.splitlines()) < 15
+
+
+def test_a_plan_of_a_time_before_the_last_apply_says_that_its_expiries_mean_nothing() -> None:
+    made = 1_790_000_000_000
+    for last, told in ((0, False), (made + 5 * MINUTE_MS, False), (made + 6 * MINUTE_MS, True)):
+        shown = plan(segment("a"), created_at_ms=made, last_submitted_ms=last)
+        text = " ".join(text_of(shown, 200).split())
+        assert ("before the last apply of 2026-09-21 14:19 UTC" in text) == told, text
 
 
 def test_what_is_out_of_the_ordinary_is_said() -> None:

@@ -51,6 +51,12 @@ def notes(plan: Plan, around: Surroundings) -> Iterator[str]:
             f"Run {run} was cut off, or its upload seemed lost: the platform may still execute it "
             "once more. Each apply asks before it plans; if so, its members are said again."
         )
+    if plan.is_out_of_time:
+        yield (
+            f"This plan is of {figures.moment(plan.created_at_ms)}, before the last apply of "
+            f"{figures.moment(plan.last_submitted_ms)}: who lapses or is renewed is told wrongly. "
+            "Set the clock right, or give --now a later time."
+        )
     if plan.partial:
         yield "This plan is partial: --target or --exclude leaves segments out."
     for segment in plan.segments:

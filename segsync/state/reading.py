@@ -199,6 +199,10 @@ class StateReader:
         sql = "SELECT coalesce(max(closed_at - submitted_at), 0) FROM runs WHERE closed_at > 0"
         return int(self._database.rows(sql)[0][0])
 
+    def last_submitted_ms(self) -> int:
+        """When the newest run was submitted, open or not; 0 where there is none."""
+        return int(self._database.rows("SELECT coalesce(max(submitted_at), 0) FROM runs")[0][0])
+
     def open_run(self) -> Run | None:
         """The run whose outcome is not decided yet."""
         found = read_runs(self._database, "WHERE status = 'open'")
