@@ -237,7 +237,8 @@ def _judge(
             plan,
             status=SegmentStatus.ERROR,
             error=f"{segment.query_place}: {bad:,} of {rows.queried:,} "
-            f"{'row is' if rows.queried == 1 else 'rows are'} invalid: {reasons}",
+            f"{'row' if rows.queried == 1 else 'rows'} {'is' if bad == 1 else 'are'} invalid: "
+            f"{reasons}",
             hint="mend the query, or let the other rows through with `invalid_rows: skip`",
         )
     if difference.conflicts and segment.on_conflict == "error":

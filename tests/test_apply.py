@@ -627,6 +627,10 @@ def test_invalid_rows_are_an_error_unless_they_are_skipped(world: World) -> None
     report = world.apply()
     assert report.exit is Exit.DONE
     assert world.members("vip").keys() == {world.emulator.account("a")}
+    del world.tables["vip"].keys["invalid_rows"]
+    world.accounts("vip", "a", "")
+    [one] = world.plan().with_status(SegmentStatus.ERROR)
+    assert (one.error or "").endswith("1 of 2 rows is invalid: 1 × empty identifier")
 
 
 def test_conflicting_rows_are_an_error_unless_they_are_resolved(world: World) -> None:

@@ -51,6 +51,13 @@ def test_who_looks_at_the_state_needs_neither_token_nor_source(
     assert "of the API token is a space" in wrong.err
 
 
+def test_the_remedy_for_a_url_without_a_file_is_not_masked_with_the_url(store: Shop) -> None:
+    path = store.folder / "segments.yaml"
+    path.write_text(path.read_text().replace('"sqlite:///shop.db"', '"${SHOP_URL}"'))
+    told = " ".join(store.run("plan", SHOP_URL="sqlite:///").check(1).out.split())
+    assert "its URL names none → Write the file's path behind the three slashes" in told
+
+
 def test_a_variable_is_not_told_to_be_another_that_begins_alike(store: Shop) -> None:
     done = store.run("plan", MICS_API_TOKEN=None, MICS_API_URL="http://127.0.0.1:1").check(1)
     assert "MICS_API_TOKEN is not set" in done.err

@@ -35,7 +35,8 @@ def read_only_uri(url: str, folder: Path | None) -> str:
     if not name or name == ":memory:":
         raise SourceError(
             "an SQLite source needs a file, and its URL names none",
-            hint="Write sqlite:///relative/path.db or sqlite:////absolute/path.db.",
+            hint="Write the file's path behind the three slashes: relative/path.db, or "
+            "/absolute/path.db with a fourth slash.",
         )
     options = dict(parse_qsl(options_text, keep_blank_values=True))
     unknown = options.keys() - OPTIONS - IGNORED_OPTIONS
