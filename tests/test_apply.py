@@ -823,7 +823,7 @@ def test_a_segment_that_is_known_by_its_id_takes_nothing_by_its_name(world: Worl
     assert {i.value for i in world.members("vip")} == {"x", "w"}
 
 
-@pytest.mark.parametrize(("status", "times"), [(400, 2), (422, 1)])
+@pytest.mark.parametrize(("status", "times"), [(400, 2), (422, 1), (499, 1)])
 def test_a_look_up_that_is_refused_is_an_error_of_its_segment(
     world: World, status: int, times: int
 ) -> None:

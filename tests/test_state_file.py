@@ -471,6 +471,20 @@ def test_who_may_only_read_a_state_can_plan_with_it(public_folder: Path) -> None
     assert as_nobody(read).startswith("StateError: read to the end")
 
 
+def test_what_a_killed_apply_has_left_is_taken_away(world: World) -> None:
+    world.define("vip", rows=["a"])
+    world.apply()
+    folder = world.state.parent
+    (folder / "state.db.payload-x").mkdir()
+    (folder / "state.db.payload-x" / "part-1").write_text("{}")
+    (folder / "state.db.new-x").write_text("a state that was never finished")
+    (folder / "state.db.payload-of-others").write_text("no folder: not ours")
+    world.accounts("vip", "a", "b")
+    assert world.apply().exit is Exit.DONE
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"state.db", "state.db.lock", "state.db.payload-of-others"}
+
+
 # -------------------------------------------------------------------- damage
 
 

@@ -69,7 +69,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/recovery.py": (
         "test_sending", "test_recovery", "test_late_executions", "test_rejects", "test_rekeying",
     ),
-    "segsync/runs.py": ("test_apply", "test_recovery", "test_rejects", "test_expiry", "test_cli"),
+    "segsync/runs.py": (
+        "test_apply", "test_state_file", "test_recovery", "test_rejects", "test_expiry", "test_cli",
+    ),
     "segsync/reconcile.py": (
         "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_late_executions",
         "test_state_migrations", "test_old_copies",
@@ -80,6 +82,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/comparison.py": (
         "test_apply", "test_rejects", "test_expiry", "test_planfile", "test_state_file",
+        "test_late_executions",
     ),
     "segsync/sampling.py": ("test_compare", "test_apply", "test_render_plan", "test_cli"),
     "segsync/uncompared.py": ("test_apply", "test_cli", "test_cli_guidance"),
