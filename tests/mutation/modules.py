@@ -91,7 +91,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/planfile.py": ("test_planfile", "test_cli"),
     "segsync/plan.py": ("test_plan", "test_apply", "test_planfile", "test_render_plan"),
     "segsync/report.py": ("test_render_report", "test_rejects", "test_apply", "test_recovery"),
-    "segsync/exits.py": ("test_apply", "test_rejects", "test_cli"),
+    "segsync/exits.py": ("test_exits", "test_apply", "test_rejects", "test_cli"),
     "segsync/payload.py": ("test_payload", "test_apply"),
 }  # fmt: skip
 
