@@ -109,7 +109,7 @@ class Trial:
                 lines = each.lines.get(module, set())
                 if lines if place is None else not lines.isdisjoint(place):
                     seconds[test] = each.seconds
-                    merit = len(lines) * (1 + self._kills[module][test]) / rank
+                    merit = len(lines) * (1 + self._kills[module][test]) / rank**2
                     price[test] = each.seconds / merit
         order = sorted(price, key=price.__getitem__)
         sums = accumulate(seconds[test] for test in order)
