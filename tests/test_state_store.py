@@ -170,6 +170,7 @@ class Written:
                 reasserted=reasserted, planned_at_ms=at, planned=planned,
             )
         )  # fmt: skip
+        assert state.identity.serial == run.serial
         assert (outcome.confirmed, outcome.rejected) == (confirmed, 0)
         assert (outcome.unknown, outcome.unsent, outcome.given_up) == (unknown, unsent, 0)
         changed = {self.keyspaces[row["keyspace"]].segment for row in self.changes}
