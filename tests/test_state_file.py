@@ -239,6 +239,7 @@ WRONG: dict[str, Callable[[Path], Any]] = {
     "a folder": as_directory,
     "readable by the group": lambda path: path.chmod(0o640),
     "readable by others": lambda path: path.chmod(0o604),
+    "runnable by others": lambda path: path.chmod(0o601),
     "a hard link": with_a_second_name,
     "write-ahead logging": with_pragma("journal_mode = wal"),
     "a newer schema": with_pragma("user_version = 1000"),
