@@ -10,7 +10,9 @@ import pytest
 
 from segsync.emulator import ExecutionScript
 from segsync.report import Exit, Report
-from segsync.state import open_state
+from segsync.state import Identity, PartRecord, PartStatus, create, open_state
+from segsync.state.database import Database
+from segsync.state.late_removals import doubt_newcomers, note_newcomers
 from tests.support.crash import Blind, apply_until_killed
 from tests.support.world import Row, World, assert_sound
 
@@ -161,3 +163,33 @@ def test_who_is_added_by_a_plan_that_was_saved_before_a_late_removal_is_said_aga
         assert emulator.is_member("vip", u1)
         world.settle()
         assert emulator.is_member("vip", u1)
+
+
+VERY_MANY = 5_000
+"""Ten times what SQLite puts together in one compound SELECT, five times its depth of terms."""
+
+
+def test_any_number_of_segments_and_parts_may_be_in_doubt(tmp_path: Path) -> None:
+    identity = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
+    create(tmp_path / "state.db", identity)
+    fates = (PartStatus.CONFIRMED, PartStatus.UNKNOWN)
+    parts = [
+        PartRecord(number, 2, number, number, 1, "", fates[number % 2])
+        for number in range(1, VERY_MANY)
+    ]
+    with closing(Database(tmp_path / "state.db", read_only=False)) as database:
+        with database.transaction():
+            for statement in (
+                "INSERT INTO segments (id, field, value, name)"
+                " VALUES (7, 'segment_id', '7', 'vip')",
+                "INSERT INTO keyspaces VALUES (1, 7, 'user_account_id', NULL)",
+                'INSERT INTO members SELECT 1, value, 1, 0 FROM json_each(\'["a","b","c"]\')',
+                "INSERT INTO changes SELECT key + 1, 1, value, 'add', 1, 0, 0"
+                ' FROM json_each(\'["a","b","c"]\')',
+            ):
+                database.execute(statement)
+            note_newcomers(database, range(VERY_MANY))
+            doubted = doubt_newcomers(database, range(VERY_MANY), parts)
+        pending = database.rows("SELECT identifier FROM pending ORDER BY 1")
+    assert doubted == {7: 2}
+    assert pending == [("a",), ("c",)], "b was said in the second part, which was confirmed"

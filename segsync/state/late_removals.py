@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from segsync.state.database import Database
-from segsync.state.records import PartRecord, PartStatus
+from segsync.state.records import PartRecord, PartStatus, merged
 
 
 def segments_of_late_removals(database: Database, parts: Iterable[PartRecord]) -> tuple[int, ...]:
@@ -41,38 +41,48 @@ def doubt_newcomers(
 
     What was confirmed in a later step was said after the removals, and is beyond doubt.
     """
-    later = " OR ".join(
-        f"c.line BETWEEN {part.first} AND {part.last}"
-        for part in parts
-        if part.step > 1 and part.status is PartStatus.CONFIRMED
+    numbers = _listed(segments)
+    if not numbers:
+        return {}
+    before = _pending_in(database, numbers)
+    keyspaces = f"(SELECT id FROM keyspaces WHERE segment IN ({numbers}))"
+    # What was refused in an earlier run must not delay the next try. Who was no member then is
+    # not in doubt, and stays refused.
+    database.execute(
+        "DELETE FROM rejects WHERE operation = 'UPDATE' AND (keyspace, identifier) IN "
+        "(SELECT n.keyspace, n.identifier FROM newcomers n JOIN members m "
+        "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
+        f"WHERE n.keyspace IN {keyspaces}) "
+        "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending) "
+        "AND (keyspace, identifier) NOT IN (SELECT c.keyspace, c.identifier FROM changes c "
+        "JOIN rejected_lines r ON r.line = c.line)"
     )
-    doubted: dict[int, int] = {}
-    for segment in segments:
-        before = _pending_in(database, segment)
-        # What was refused in an earlier run must not delay the next try. Who was no member then is
-        # not in doubt, and stays refused.
-        database.execute(
-            "DELETE FROM rejects WHERE operation = 'UPDATE' AND (keyspace, identifier) IN "
-            "(SELECT n.keyspace, n.identifier FROM newcomers n JOIN members m "
-            "ON m.keyspace = n.keyspace AND m.identifier = n.identifier WHERE n.keyspace IN "
-            f"(SELECT id FROM keyspaces WHERE segment = {segment})) "
-            "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending) "
-            "AND (keyspace, identifier) NOT IN (SELECT c.keyspace, c.identifier FROM changes c "
-            "JOIN rejected_lines r ON r.line = c.line)"
+    database.execute(
+        "INSERT INTO pending SELECT m.keyspace, m.identifier, 'UPDATE', m.fingerprint, 0 "
+        "FROM newcomers n JOIN members m ON m.keyspace = n.keyspace "
+        "AND m.identifier = n.identifier "
+        f"WHERE n.keyspace IN {keyspaces} AND (n.keyspace, n.identifier) NOT IN "
+        f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {_said_later(parts)} "
+        "AND c.line NOT IN (SELECT line FROM rejected_lines)) "
+        "ON CONFLICT (keyspace, identifier) DO NOTHING"
+    )
+    after = _pending_in(database, numbers)
+    added = {segment: count - before.get(segment, 0) for segment, count in after.items()}
+    return {segment: count for segment, count in added.items() if count}
+
+
+def _said_later(parts: Iterable[PartRecord]) -> str:
+    """Whether a change `c` was confirmed in a later step than the first."""
+    spans = [
+        f"({part.first}, {part.last})"
+        for part in merged(
+            part for part in parts if part.step > 1 and part.status is PartStatus.CONFIRMED
         )
-        database.execute(
-            "INSERT INTO pending SELECT m.keyspace, m.identifier, 'UPDATE', m.fingerprint, 0 "
-            "FROM newcomers n JOIN members m ON m.keyspace = n.keyspace "
-            "AND m.identifier = n.identifier WHERE n.keyspace IN "
-            f"(SELECT id FROM keyspaces WHERE segment = {segment}) "
-            "AND (n.keyspace, n.identifier) NOT IN "
-            f"(SELECT c.keyspace, c.identifier FROM changes c WHERE ({later or 'false'}) "
-            "AND c.line NOT IN (SELECT line FROM rejected_lines)) "
-            "ON CONFLICT (keyspace, identifier) DO NOTHING"
-        )
-        if added := _pending_in(database, segment) - before:
-            doubted[segment] = added
-    return doubted
+    ]
+    if not spans:
+        return "false"
+    listed = f"(SELECT column1 AS first, column2 AS last FROM (VALUES {', '.join(spans)}))"
+    return f"EXISTS (SELECT 1 FROM {listed} WHERE c.line BETWEEN first AND last)"
 
 
 def segments_in_doubt(database: Database) -> tuple[int, ...]:
@@ -94,9 +104,8 @@ def note_newcomers(database: Database, in_doubt: Iterable[int]) -> None:
 
     What is watched of the run itself is said once more as a whole: see watching.py.
     """
-    segments = " UNION ".join(
-        [_segments(_MAY_ACT_LATER), *(f"SELECT {segment}" for segment in in_doubt)]
-    )
+    doubted = f"SELECT id FROM segments WHERE id IN ({_listed(in_doubt)})"
+    segments = f"{_segments(_MAY_ACT_LATER)} UNION {doubted}"
     database.execute(
         "INSERT INTO newcomers SELECT c.keyspace, c.identifier FROM changes c "
         "WHERE c.change IN ('add', 'update') AND c.keyspace IN "
@@ -128,9 +137,13 @@ def _segments(keyspaces: str) -> str:
     return f"SELECT segment FROM keyspaces WHERE id IN ({keyspaces})"
 
 
-def _pending_in(database: Database, segment: int) -> int:
-    sql = (
-        "SELECT count(*) FROM pending WHERE keyspace IN "
-        "(SELECT id FROM keyspaces WHERE segment = ?)"
+def _listed(segments: Iterable[int]) -> str:
+    return ", ".join(map(str, segments))
+
+
+def _pending_in(database: Database, numbers: str) -> dict[int, int]:
+    rows = database.rows(
+        "SELECT k.segment, count(*) FROM pending p JOIN keyspaces k ON k.id = p.keyspace "
+        f"WHERE k.segment IN ({numbers}) GROUP BY k.segment"
     )
-    return int(database.rows(sql, (segment,))[0][0])
+    return {int(segment): int(count) for segment, count in rows}

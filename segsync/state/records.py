@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from segsync.model import Address, IdentifierKind
@@ -108,6 +109,17 @@ class PartRecord:
     total_failure: int | None = None
     executions: int = 0
     is_watched: bool = False
+
+
+def merged(parts: Iterable[PartRecord]) -> list[PartRecord]:
+    """Neighbours with one fate as one: a statement for all of them is cheaper than one for each."""
+    found: list[PartRecord] = []
+    for part in parts:
+        if found and found[-1].status is part.status and found[-1].last + 1 == part.first:
+            found[-1] = replace(found[-1], last=part.last)
+        else:
+            found.append(part)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

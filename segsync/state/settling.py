@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from segsync.model import LONGEST_PAUSE_MS
 from segsync.state.database import Database
-from segsync.state.records import PartRecord, PartStatus
+from segsync.state.records import PartRecord, PartStatus, merged
 
 UNATTRIBUTED_LIMIT = 3
 """After so many runs with failures that cannot be named, a command is taken as confirmed."""
@@ -44,20 +43,9 @@ def store_rejects(database: Database, now_ms: int) -> None:
 def settle(database: Database, parts: tuple[PartRecord, ...]) -> Counter[int]:
     """Confirm the parts' commands or keep them pending; counts those given up on, by segment."""
     given_up = Counter[int]()
-    for part in _merged(parts):
+    for part in merged(parts):
         given_up.update(_settle_part(database, part))
     return given_up
-
-
-def _merged(parts: tuple[PartRecord, ...]) -> list[PartRecord]:
-    """Neighbours with one fate as one: a statement for all of them is cheaper than one for each."""
-    merged: list[PartRecord] = []
-    for part in parts:
-        if merged and merged[-1].status is part.status and merged[-1].last + 1 == part.first:
-            merged[-1] = replace(merged[-1], last=part.last)
-        else:
-            merged.append(part)
-    return merged
 
 
 def _settle_part(database: Database, part: PartRecord) -> dict[int, int]:
