@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from segsync.engine import Engine, Keyspaces, Target
+from segsync.engine.session import EngineError
 from segsync.model import NEVER, Address, IdentifierKind
 from tests.support.comparing import changes_stream
 
@@ -178,3 +179,19 @@ def test_a_short_identifier_does_not_blank_out_words(tmp_path: Path) -> None:
 
 def test_a_line_that_is_named_twice_is_one_reject(tmp_path: Path) -> None:
     assert named(tmp_path, "alpha,one\nalpha,two\n").keys() == {1}
+
+
+def test_a_file_that_does_not_fit_into_memory_is_not_taken_for_one_that_names_nobody(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "errors"
+    path.write_text(f'{{{FIELDS},"error":"unknown"}}\n' * 400_000)
+    for limit, fits in (("24MB", False), ("1GB", True)):
+        with Engine(Keyspaces(PLACES), limit) as engine:
+            engine.load_sent(changes_stream([(1, 1, "alpha", "add")]), [VIP])
+            if fits:
+                assert engine.match_rejects(path, (1, 1), ()) == 1
+            else:
+                with pytest.raises(EngineError, match="Out of Memory") as caught:
+                    engine.match_rejects(path, (1, 1), ())
+                assert "--memory-limit" in (caught.value.hint or "")

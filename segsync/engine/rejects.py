@@ -52,12 +52,15 @@ def match(
 ) -> int:
     """Fill rejected_part with the lines first..last that the file names; returns their number.
 
-    A file that cannot be read names none. `platform_ids` are of things that are no members.
+    A file without lines in it names none. `platform_ids` are of things that are no members. Raises
+    EngineError where memory or disk do not suffice: what the file says is not known then.
     """
     cursor.execute(f"CREATE OR REPLACE TABLE {_PART_TABLE}")
     try:
         _read(cursor, error_file)
-    except EngineError:
+    except EngineError as error:
+        if error.is_for_want_of_room:
+            raise
         return 0
     cursor.execute(
         "CREATE OR REPLACE TEMP VIEW part AS SELECT * FROM sent "
@@ -116,8 +119,8 @@ def _match_texts(lines: int, platform_ids: Iterable[str]) -> str:
         "WHERE NOT EXISTS (SELECT 1 FROM error_objects o WHERE o.number = e.number)) e "
         "JOIN part p ON p.identifier = e.cell "
         f"WHERE coalesce(try_cast(e.cell AS HUGEINT), {2**63}) > {max(lines + 1, LARGEST_CODE)} "
-        "AND e.cell NOT IN (SELECT value FROM sent UNION ALL SELECT compartment_id FROM sent "
-        "WHERE compartment_id IS NOT NULL) "
+        "AND e.cell NOT IN (SELECT DISTINCT value FROM sent UNION ALL "
+        "SELECT DISTINCT compartment_id FROM sent WHERE compartment_id IS NOT NULL) "
         f"AND (e.cell IN ({ids})) IS NOT TRUE "
         "GROUP BY e.number HAVING count(DISTINCT p.line) = 1) GROUP BY line"
     )

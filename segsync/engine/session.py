@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 BYTES_OF_A_ROW = 200
 """What a row costs in the hash table of a join, with some columns beside it."""
-
-
+WANT_OF_ROOM = "raise --memory-limit, or free space in the folder for temporary files"
 UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", re.IGNORECASE)
 
@@ -37,6 +36,11 @@ def size_of(text: str) -> int:
 
 class EngineError(SegsyncError):
     """The engine could not do its work: memory, disk, or a stream that failed."""
+
+    @property
+    def is_for_want_of_room(self) -> bool:
+        """Whether memory or disk did not suffice."""
+        return self.hint == WANT_OF_ROOM
 
 
 class Session:
@@ -160,7 +164,7 @@ class Cursor:
             text = str(error)
             hint = None
             if "memory" in text.lower() or text.startswith("IO Error"):
-                hint = "raise --memory-limit, or free space in the folder for temporary files"
+                hint = WANT_OF_ROOM
             raise EngineError(f"the comparison failed: {text.splitlines()[0]}", hint=hint) from None
 
 
