@@ -13,7 +13,7 @@ from segsync.plan import SegmentPlan, SegmentStatus
 from segsync.report import segment_outcomes
 from segsync.state import Outcome, PartRecord, PartStatus
 from tests.support.plans import plan, segment
-from tests.support.world import World
+from tests.support.world import Table, World
 
 MANY = 3_000
 
@@ -100,3 +100,24 @@ def test_planning_asks_each_segment_a_bounded_number_of_times(tmp_path: Path) ->
         if name == "sends" and line == wanted and file.endswith("plan.py")
     ]
     assert 0 < sum(calls) <= 10 * many
+
+
+def test_changes_of_many_segments_are_put_in_order_with_little_memory(tmp_path: Path) -> None:
+    """At once they do not fit into so little: a sort holds memory for each table."""
+    with World(tmp_path) as world:
+        world.define("s0", rows=[f"u{n}" for n in range(10)])
+        query = "SELECT user_account_id FROM s0"
+        for number in range(1, 300):
+            world.tables[f"s{number}"] = Table(("user_account_id",), {"query": query})
+        little, much = (payload(world, limit) for limit in ("60MB", "1GB"))
+    assert little == much
+    assert little.count(b"\n") == 3_000
+
+
+def payload(world: World, memory_limit: str) -> bytes:
+    with world.planned(memory_limit=memory_limit) as planned:
+        [part] = planned.plan.parts
+        with planned.engine.lines(part) as batches:
+            return b"".join(
+                line.encode() for batch in batches for line in batch.column(0).to_pylist()
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from threading import Event, Timer
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from segsync.engine import Engine, Keyspaces
-from segsync.engine.session import EngineError
+from segsync.engine.session import EngineError, Session
 from segsync.engine.snapshot import LOOKED_AT_TOGETHER, Key, Room, Snapshot
 from segsync.state import StateMoved
 
@@ -154,3 +155,15 @@ def test_what_ended_the_reading_is_told_and_not_that_the_join_has_failed() -> No
         cursor.reading("members", stream),
     ):
         cursor.rows("SELECT count(*) FROM members")
+
+
+def test_threads_are_as_few_as_the_memory_limit_has_room_for() -> None:
+    threads = []
+    for limit in ("50MB", "399MB", "400MB", "100GB"):
+        with closing(Session(limit)) as session, session.cursor() as cursor:
+            threads.append(cursor.threads())
+            with cursor.alone():
+                assert cursor.threads() == 1
+            assert cursor.threads() == threads[-1]
+    cores = len(os.sched_getaffinity(0))
+    assert threads == [1, 1, min(2, cores), cores]

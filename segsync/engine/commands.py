@@ -29,6 +29,7 @@ CSV_FIELDS = (
 )
 CSV_HEADER = (",".join(CSV_FIELDS) + "\r\n").encode()
 
+FEW = 50
 _COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
 _NO_CHANGES = (
     "SELECT 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
@@ -79,19 +80,44 @@ def arrange(
     """
     chosen = list(targets)
     places = places_of(chosen, keyspaces)
-    numbers = [f"({number}, {place.keyspace})" for number, place in enumerate(places, start=1)]
+    try:
+        _order(cursor, _changes_of(chosen), places)
+    except EngineError as error:
+        if not error.is_for_want_of_room:
+            raise
+        with cursor.alone():
+            _order_a_few_at_once(cursor, chosen, places)
+    return _cut(cursor, places, layout)
+
+
+def _changes_of(targets: Sequence[Target]) -> str:
     union = " UNION ALL ".join(
         f"SELECT {target.number} AS segment, {_COLUMNS} FROM changed_{target.number}"
-        for target in chosen
+        for target in targets
     )
+    return f"({union or _NO_CHANGES})"
+
+
+def _order(cursor: Cursor, changes: str, places: Sequence[Place]) -> None:
+    numbers = [f"({number}, {place.keyspace})" for number, place in enumerate(places, start=1)]
     step = f"(CASE change WHEN {REMOVE} THEN 1 WHEN {FORGET} THEN 3 ELSE 2 END)::UTINYINT"
     cursor.execute(
-        f"CREATE TABLE ordered AS (SELECT {step} AS step, p.place, c.* "
-        f"FROM ({union or _NO_CHANGES}) c JOIN "
+        f"CREATE TABLE ordered AS (SELECT {step} AS step, p.place, c.* FROM {changes} c JOIN "
         f"(VALUES {', '.join(numbers) or '(0, 0)'}) p(place, keyspace) USING (keyspace) "
         "ORDER BY step, segment, keyspace, identifier)"
     )
-    return _cut(cursor, places, layout)
+
+
+def _order_a_few_at_once(
+    cursor: Cursor, targets: Sequence[Target], places: Sequence[Place]
+) -> None:
+    """A sort holds some memory for each table that it takes from: a second time, from one."""
+    cursor.execute(f"CREATE TABLE unordered AS {_NO_CHANGES}")
+    for start in range(0, len(targets), FEW):
+        changes = _changes_of(targets[start : start + FEW])
+        cursor.execute(f"INSERT INTO unordered FROM {changes}")
+    _order(cursor, "unordered", places)
+    cursor.execute("DROP TABLE unordered")
 
 
 def restore(

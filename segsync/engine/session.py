@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 50_000
+BYTES_OF_A_THREAD = 200_000_000
+"""Each thread has rows of its own at hand, some 2,000 in ten copies, with a data bag each."""
 BYTES_OF_A_ROW = 200
 """What a row costs in the hash table of a join, with some columns beside it."""
 WANT_OF_ROOM = "raise --memory-limit, or free space in the folder for temporary files"
@@ -82,6 +84,11 @@ class Session:
                 f"the memory limit {memory_limit!r} is not usable: {error}", hint="try 1GB"
             ) from None
 
+        with self.cursor() as cursor:
+            most = max(1, own // BYTES_OF_A_THREAD)
+            if cursor.threads() > most:
+                cursor.execute(f"SET threads = {most}")
+
     def close(self) -> None:
         """Give back memory and disk."""
         self._connection.close()
@@ -139,6 +146,20 @@ class Cursor:
     def row(self, sql: str) -> tuple[Any, ...]:
         """The one row of a query."""
         return self.rows(sql)[0]
+
+    def threads(self) -> int:
+        """How many the engine works with."""
+        return int(self.row("SELECT current_setting('threads')")[0])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """With one thread, which takes less memory, as nothing else is at work."""
+        threads = self.threads()
+        self.execute("SET threads = 1")
+        try:
+            yield
+        finally:
+            self.execute(f"SET threads = {threads}")
 
     @contextmanager
     def reading(self, name: str, stream: pyarrow.RecordBatchReader) -> Iterator[None]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 Value = str | int | None
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_000
+"""Arrow counts the bytes of a batch's text column in 31 bits: so many identifiers of 64 KiB fit."""
 CACHE_KIB = 65_536
 """Changes touch pages all over the members' tree: a cache that holds them is written out once."""
 BUSY_TIMEOUT_MS = 120_000
