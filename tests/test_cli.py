@@ -116,6 +116,23 @@ def test_commands_of_two_parts_are_two_files(store: Shop) -> None:
     assert "2 executions, removals first." in done.out
 
 
+def test_of_the_commands_of_an_earlier_plan_none_are_left_and_of_others_none_are_touched(
+    store: Shop,
+) -> None:
+    spec = store.folder / "segments.yaml"
+    whole = spec.read_text()
+    spec.write_text(whole.replace("  api_url:", "  max_upload_bytes: 300\n  api_url:"))
+    store.run("plan", "--commands", "payload").check(0)
+    assert len(list(store.folder.glob("payload*"))) > 3
+    (store.folder / "payload.txt").write_text("of somebody else")
+    spec.write_text(whole)
+    store.run("plan", "--commands", "payload").check(0)
+    assert {path.name for path in store.folder.glob("payload*")} == {"payload", "payload.txt"}
+    (store.folder / "payload.2").write_text("of somebody else")
+    done = store.run("plan", "--commands", "payload").check(1)
+    assert "payload.2 exists, and no earlier plan has left it" in " ".join(done.err.split())
+
+
 @pytest.mark.parametrize("option", ["--out", "--commands"])
 def test_a_slip_of_the_hand_costs_no_file(store: Shop, option: str) -> None:
     store.run("apply", "--yes").check(0)

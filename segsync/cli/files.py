@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -43,6 +45,18 @@ def check_replaceable(path: Path, beginnings: tuple[bytes, ...]) -> None:
         )
 
 
+def check_commands_replaceable(path: Path) -> None:
+    """The same of where commands go: a plan of several parts writes several files."""
+    for file in (path, *_numbered(path)):
+        check_replaceable(file, COMMAND_BEGINNINGS)
+
+
+def _numbered(path: Path) -> list[Path]:
+    """The files beside `path` that its parts have, or an earlier plan's had."""
+    beside = path.parent.glob(f"{glob.escape(path.name)}.*")
+    return [file for file in beside if re.fullmatch(r"\.[1-9][0-9]*", file.suffix)]
+
+
 def check_folder(path: Path) -> None:
     """Raise UsageError unless a file can be made at `path`, as far as its folder can tell."""
     folder = path.parent
@@ -59,7 +73,8 @@ def check_folder(path: Path) -> None:
 def write_commands(planned: Planned, path: Path) -> list[Path]:
     """The payload at `path`; of several parts each at `path.1`, `path.2` … All are private.
 
-    Files of these names are replaced, each at once: none is ever half written.
+    Files of these names are replaced, each at once: none is ever half written. Those of an earlier
+    plan that had more parts are taken away.
     """
     from segsync.engine import header_for
     from segsync.payload import write_parts
@@ -86,13 +101,11 @@ def _empty(folder: Path) -> Path:
 
 
 def _place(drafts: list[Path], path: Path) -> list[Path]:
-    if len(drafts) == 1:
-        return [drafts[0].replace(path)]
-    path.unlink(missing_ok=True)
-    return [
-        draft.replace(path.with_name(f"{path.name}.{number}"))
-        for number, draft in enumerate(drafts, start=1)
-    ]
+    names = [path.with_name(f"{path.name}.{number}") for number in range(1, len(drafts) + 1)]
+    names = names if len(drafts) > 1 else [path]
+    for old in {path, *_numbered(path)}.difference(names):
+        old.unlink(missing_ok=True)
+    return [draft.replace(name) for draft, name in zip(drafts, names, strict=True)]
 
 
 def _failed(path: Path, error: OSError) -> SegsyncError:

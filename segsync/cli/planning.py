@@ -94,14 +94,14 @@ def _tell_idle(context: typer.Context, session: Session) -> None:
 
 
 def _check_files(out: Path | None, commands: Path | None) -> None:
-    from segsync.cli.files import COMMAND_BEGINNINGS, PLAN_BEGINNINGS, check_replaceable
+    from segsync.cli.files import PLAN_BEGINNINGS, check_commands_replaceable, check_replaceable
 
     if out and out == commands:
         raise UsageError("--out and --commands name the same file", hint="name two files")
     if out:
         check_replaceable(out, PLAN_BEGINNINGS)
     if commands:
-        check_replaceable(commands, COMMAND_BEGINNINGS)
+        check_commands_replaceable(commands)
 
 
 def plan_options(
