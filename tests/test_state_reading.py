@@ -22,6 +22,8 @@ from segsync.state import (
     create,
     open_state,
 )
+from segsync.state.database import Database
+from segsync.state.seal import write_seals
 
 IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
 COUNT = 150_000
@@ -149,6 +151,52 @@ def test_of_those_who_were_said_only_members_are_newcomers(state: State) -> None
         assert list(rows.read_all().to_pylist()) == [
             {"keyspace": 1, "identifier": name, "is_pending": 0}
         ]
+
+
+@pytest.mark.parametrize("first_part", ["waiting", "sending", "sent"])
+def test_of_an_open_run_those_are_doubted_whose_command_may_have_left(
+    tmp_path: Path, first_part: str
+) -> None:
+    """Lines of a keyspace are apart: removals first; forgotten members are in no part."""
+    create(tmp_path / "state.db", IDENTITY)
+    changes = [
+        ("a", 1, "remove"), ("b", 2, "remove"), ("c", 1, "add"), ("d", 1, "update"),
+        ("e", 2, "add"), ("f", 3, "add"), ("g", 1, "forget"),
+    ]  # fmt: skip
+    parts = ((1, 1, 1, first_part), (2, 2, 3, "sent"), (3, 4, 5, "sending"), (4, 6, 6, "waiting"))
+    with closing(Database(tmp_path / "state.db", read_only=False)) as database:
+        for keyspace, segment in ((1, 1), (2, 2), (3, 1)):
+            database.execute(
+                "INSERT INTO keyspaces VALUES (?, ?, 'user_account_id', ?)",
+                (keyspace, segment, str(keyspace)),
+            )
+        for name, keyspace, change in changes:
+            database.execute(
+                "INSERT INTO changes VALUES (NULL, ?, ?, ?, 1, 0, 0)", (keyspace, name, change)
+            )
+        database.execute("INSERT INTO pending VALUES (3, 'h', 'UPDATE', 1, 0)")
+        database.execute(
+            "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, commands, "
+            "changes_seal) VALUES (1, 'r', 'open', 1, '', 6, '')"
+        )
+        for number, first, last, status in parts:
+            database.execute(
+                "INSERT INTO parts (run, number, step, first_line, last_line, bytes, sha256, "
+                "status) VALUES (1, ?, 1, ?, ?, 1, '', ?)", (number, first, last, status),
+            )  # fmt: skip
+        with database.transaction():
+            write_seals(database, backlog=True)
+    with closing(open_state(tmp_path / "state.db", read_only=True)) as state:
+        doubted = {segment: doubted_in(state, segment) for segment in (1, 2, 3)}
+        counted = state.pending_counts()
+    first = {"a"} if first_part != "waiting" else set()
+    assert doubted == {1: {"c", "d", "h"} | first, 2: {"b", "e"}, 3: set()}
+    assert counted == {1: 3 + len(first), 2: 2}
+
+
+def doubted_in(state: State, segment: int) -> set[str]:
+    with state.doubted(segment) as rows:
+        return {name for batch in rows for name in batch.column("identifier").to_pylist()}
 
 
 def test_who_stops_reading_members_leaves_no_statement_open(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from segsync.errors import StateDamaged, StateError, StateForeign
@@ -12,6 +13,7 @@ from segsync.model import Address, IdentifierKind
 from segsync.state.database import Database, damaged
 from segsync.state.hiding import hide_in_reason, hide_sent
 from segsync.state.journal import read_runs
+from segsync.state.open_changes import MAY_HAVE_LEFT, Span, lines_sql, spans_by_keyspace
 from segsync.state.records import Identity, Keyspace, Reject, Run, StateSegment
 from segsync.state.seal import check_changes
 from segsync.state.watching import watched_runs
@@ -38,6 +40,8 @@ class StateReader:
         self.path = database.path
         self.identity = identity
         self._moment = moment_of(database)
+        self._looking = Lock()
+        self._open_spans: Mapping[int, Sequence[Span]] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -135,7 +139,7 @@ class StateReader:
 
     def pending_counts(self, *, of_open_run: bool = True) -> dict[int, int]:
         """Members of unknown outcome by segment number, also of what an open run may have sent."""
-        more = f"UNION {_OPEN_CHANGES}" if of_open_run else ""
+        more = f"UNION {MAY_HAVE_LEFT}" if of_open_run else ""
         rows = self._database.rows(
             "SELECT k.segment, count(*) FROM (SELECT keyspace, identifier FROM pending "
             f"{more}) p JOIN keyspaces k ON k.id = p.keyspace GROUP BY k.segment"
@@ -251,19 +255,25 @@ class StateReader:
 
         And with an is_pending of 0 its newcomers: a removal that is said again may take them along.
         """
-        segments = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-        with (
-            self._reading() as reader,
-            reader.stream(
+        keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+        with self._reading() as reader:
+            open_changes = lines_sql(self._spans_of(reader, segment))
+            with reader.stream(
                 "SELECT p.keyspace AS keyspace, p.identifier AS identifier, 1 AS is_pending FROM "
-                f"(SELECT keyspace, identifier FROM pending UNION {_OPEN_CHANGES}) p "
-                f"WHERE p.keyspace IN {segments} UNION ALL "
+                f"(SELECT keyspace, identifier FROM pending WHERE keyspace IN {keyspaces} "
+                f"UNION {open_changes}) p WHERE p.keyspace IN {keyspaces} UNION ALL "
                 "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
                 "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
-                f"WHERE n.keyspace IN {segments}"
-            ) as rows,
-        ):
-            yield rows
+                f"WHERE n.keyspace IN {keyspaces}"
+            ) as rows:
+                yield rows
+
+    def _spans_of(self, reader: Database, segment: int) -> list[Span]:
+        with self._looking:
+            if not self._open_spans:
+                self._open_spans = spans_by_keyspace(reader)
+        rows = reader.rows("SELECT id FROM keyspaces WHERE segment = ?", (segment,))
+        return [span for (keyspace,) in rows for span in self._open_spans.get(keyspace, ())]
 
     @contextmanager
     def segment_rejects(self, segment: int) -> Iterator[pyarrow.RecordBatchReader]:
@@ -323,17 +333,6 @@ class StateReader:
     def watched_runs(self) -> list[Run]:
         """Closed runs of which an execution may still show up."""
         return watched_runs(self._database)
-
-
-_OPEN_CHANGES = (
-    "SELECT c.keyspace, c.identifier FROM runs r CROSS JOIN parts p ON p.run = r.serial "
-    "CROSS JOIN changes c ON c.line BETWEEN p.first_line AND p.last_line "
-    "WHERE r.status = 'open' AND p.status <> 'waiting'"
-)
-"""What may have been sent: a part is noted as `sending` before its first byte.
-
-CROSS JOIN makes SQLite keep the order of the tables, so that lines are looked up by part.
-"""
 
 
 def _named(*columns: str) -> str:

@@ -45,6 +45,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_state_store", "test_state_reading", "test_status", "test_apply", "test_rejects",
         "test_state_file", "test_recovery", "test_expiry", "test_late_executions",
     ),
+    "segsync/state/open_changes.py": ("test_state_reading", "test_recovery", "test_apply"),
     "segsync/state/store.py": (
         "test_state_store", "test_state_reading", "test_apply", "test_rejects", "test_state_file",
         "test_recovery",
