@@ -47,7 +47,7 @@ class Applying:
     confirm: Callable[[Plan], bool]
     progress: Progress
     timing: Timing
-    assume_finished: bool = False
+    assume_finished: bool
 
 
 def carry_through(planned: Planned, state: State, applying: Applying) -> RunReport:

@@ -223,3 +223,15 @@ def test_a_transaction_that_fails_changes_nothing_and_says_so(tmp_path: Path) ->
         assert (state.segments(), state.keyspaces(), state.open_run()) == ((), (), None)
         state.begin_run(Journal(run, twice[:1], (place,)))
         assert state.open_run() == run
+
+
+def test_digests_of_another_engine_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    create(path, IDENTITY)
+    vip = StateSegment(1, Address("segment_id", "7"), "vip", 0, 0, None)
+    run = Run(1, "run 1", RunStatus.OPEN, 0, "", 0, "")
+    with closing(open_state(path, read_only=False)) as state:
+        state.begin_run(Journal(run, (vip,), ()))
+        state.replace_digests({1: 5}, 9)
+        assert state.identity == replace(IDENTITY, digest_probe=9)
+        assert state.segments() == (replace(vip, digest=5),)

@@ -190,7 +190,9 @@ class Place(LeanWorld):
             self.lineage = self.lineage or state.identity.lineage
             self.receiver.note_journal(state)
             destination = Troubled(Direct(self.emulator), trouble)
-            applying = Applying(destination, self.clock, agree, self.said, self.timing)
+            applying = Applying(
+                destination, self.clock, agree, self.said, self.timing, assume_finished=False
+            )
             yield Mortal(state, trouble), applying
 
     def what_is_planned(self) -> Any:

@@ -317,7 +317,14 @@ class World:
             wrapped = self.wrap(destination)
             yield (
                 state,
-                Applying(wrapped, self.clock, lambda _plan: True, self.said, self.timing),
+                Applying(
+                    wrapped,
+                    self.clock,
+                    lambda _plan: True,
+                    self.said,
+                    self.timing,
+                    assume_finished=False,
+                ),
             )
 
     def connected(self, spec: Spec) -> AbstractContextManager[Mediarithmics]:
