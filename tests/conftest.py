@@ -36,10 +36,11 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests have few members: what becomes of many must not depend on where their rows are cut."""
-    for module, rows in ((session, 3), (database, 2), (dbapi, 2), (adbc_sqlite, 2)):
-        monkeypatch.setattr(module, "BATCH_ROWS", rows)
+    if request.node.get_closest_marker("many_rows") is None:
+        for module, rows in ((session, 3), (database, 2), (dbapi, 2), (adbc_sqlite, 2)):
+            monkeypatch.setattr(module, "BATCH_ROWS", rows)
 
 
 @pytest.fixture(autouse=True, scope="module")

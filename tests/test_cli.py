@@ -359,11 +359,11 @@ def test_while_a_run_is_open_every_error_ends_with_five_but_a_lock_with_six(stor
 
 def test_an_apply_of_very_many_that_was_killed_is_taken_up(store: Shop) -> None:
     """More than are read or written at once, anywhere."""
-    store.people(70_000)
+    store.people(51_000)
     store.leave_a_run_open()
     done = store.process("apply", "--yes").check(0)
-    assert "70,000" in done.out
-    assert len(store.emulator.members("fans")) == 70_000
+    assert "51,000" in done.out
+    assert len(store.emulator.members("fans")) == 51_000
     assert "No changes." in store.process("plan").check(0).out
 
 

@@ -18,6 +18,8 @@ from tests.support.renewals import renewals
 from tests.support.size import size
 from tests.support.world import World, assert_sound
 
+pytestmark = pytest.mark.many_rows
+
 YEAR_MS = 365 * DAY_MS
 HOUR_MS = 3_600_000
 

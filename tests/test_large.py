@@ -14,14 +14,11 @@ from tests.support.crash import apply_until_killed
 from tests.support.size import size
 from tests.support.world import World, assert_sound
 
-MANY = size(66_000, 300_000)
+pytestmark = pytest.mark.many_rows
+
+MANY = size(51_000, 300_000)
 NEVER_BY_ITSELF = 10**6
 Row = tuple[str, int]
-
-
-@pytest.fixture(autouse=True)
-def few_rows_at_once() -> None:
-    """Here are many: they are read and written as many at once as ever."""
 
 
 @pytest.fixture

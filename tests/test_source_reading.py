@@ -31,6 +31,8 @@ from tests.support.sources import (
     write_elsewhere,
 )
 
+pytestmark = pytest.mark.many_rows
+
 FAILING = {
     "sqlite": "CASE WHEN i = {0} THEN json('not JSON') ELSE i END",
     "postgresql": "CASE WHEN i = {0} THEN 1 / (i - {0}) ELSE i END",

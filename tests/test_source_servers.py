@@ -41,6 +41,8 @@ from tests.support.sources import (
 )
 from tests.support.world import World, assert_sound
 
+pytestmark = pytest.mark.many_rows
+
 SERVED = ["postgresql-adbc", "postgresql-psycopg", "mariadb-pymysql"]
 USUAL = {"postgresql": "postgresql-adbc", "mariadb": "mariadb-pymysql"}
 LONG = 10**8

@@ -258,6 +258,7 @@ def test_each_identifier_has_one_text(lane: Database, source: Source) -> None:
             assert row == {"email_hash": wanted}, sql
 
 
+@pytest.mark.many_rows
 def test_identifiers_keep_their_form_whatever_stands_before_them(
     lane: Database, source: Source
 ) -> None:

@@ -25,6 +25,8 @@ from tests.support.comparing import (
     segment,
 )
 
+pytestmark = pytest.mark.many_rows
+
 MEMBERS = 800_000
 SMALL, LARGE = "128MB", "2GB"
 PLAIN = fingerprint_of(policy_text(NEVER))

@@ -292,6 +292,7 @@ def test_an_apply_that_is_killed_lets_the_next_one_in(world: World) -> None:
     assert_sound(world)
 
 
+@pytest.mark.many_rows
 def test_plans_and_applies_never_lock_each_other_out(world: World) -> None:
     """A plan that holds one of its readers while it opens another would wait for the apply that
     waits for it; plans see pending members here, in the middle of a run."""

@@ -25,15 +25,12 @@ from segsync.state import (
 from segsync.state.database import Database
 from segsync.state.seal import write_seals
 
+pytestmark = pytest.mark.many_rows
+
 IDENTITY = Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 0)
 COUNT = 150_000
 NOW_MS = 1_790_000_000_000
 Member = tuple[int, str, int, int]
-
-
-@pytest.fixture(autouse=True)
-def few_rows_at_once() -> None:
-    """Here are many: they are read as many at once as ever."""
 
 
 @pytest.fixture

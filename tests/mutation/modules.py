@@ -80,6 +80,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/own_state.py": ("test_apply", "test_state_file", "test_old_copies", "test_cli"),
     "segsync/planning.py": (
         "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
+        "test_cli_guidance",
     ),
     "segsync/comparison.py": (
         "test_apply", "test_rejects", "test_expiry", "test_planfile", "test_state_file",
