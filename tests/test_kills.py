@@ -88,7 +88,9 @@ def test_an_apply_may_be_killed_at_any_system_call(
     record_property("kills", kills)
     assert kills > 20
     if IS_EVERY_THREAD_COUNTED:
-        assert cut_short - {None} == set(() if calls == WIRE else STEPS)
+        found = cut_short - {None}
+        # Changes are staged while the payload is written: that commit may be under way.
+        assert found <= {"nothing is staged"} if calls == WIRE else found == set(STEPS)
 
 
 def killed(
