@@ -109,16 +109,18 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     assert_sound(world, in_flight=2)
 
 
-@pytest.mark.parametrize("limit", [10**8, 250], ids=["one part", "several"])
+@pytest.mark.parametrize(
+    ("limit", "upload"), [(10**8, 1), (250, 1), (250, 2)], ids=["one part", "first", "second"]
+)
 def test_what_an_old_copy_thinks_unsent_may_act_late(
-    world: World, tmp_path: Path, limit: int
+    world: World, tmp_path: Path, limit: int, upload: int
 ) -> None:
     """The copy was made before an upload that is not shown yet when the copy is put back."""
     world.destination["max_upload_bytes"] = limit
     world.define("vip", rows=["u1", "u2"])
     world.apply()
     world.accounts("vip", "u1", "u2", "u3", "u4", "u5")
-    copy_and_kill(world, tmp_path / "copy.db")
+    copy_and_kill(world, tmp_path / "copy.db", upload)
     hidden = {world.emulator.executions[-1].id}
     world.wrap = lambda destination: Blind(destination, hidden)
     world.accounts("vip", "u1", "u2")
@@ -130,16 +132,17 @@ def test_what_an_old_copy_thinks_unsent_may_act_late(
     assert_sound(world, in_flight=2)
 
 
-def copy_and_kill(world: World, copy: Path) -> None:
+def copy_and_kill(world: World, copy: Path, upload: int = 1) -> None:
     """Put back what was copied before an upload that acts late, after which the process died."""
     made: list[crash.Dying] = []
 
     def wrap(destination: Destination) -> Destination:
         copying = Backing(destination, world.state, "after create_import", copy)
-        made.append(crash.Dying(copying, world.state.parent, "after upload"))
+        made.append(crash.Dying(copying, world.state.parent, "after upload", upload))
         return made[0]
 
-    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=NEVER_BY_ITSELF))
+    late = ExecutionScript(starts_after_polls=NEVER_BY_ITSELF)
+    world.emulator.faults.add("upload", late, call=upload)
     world.wrap = wrap
     with pytest.raises(Killed):
         world.apply()
