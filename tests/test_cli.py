@@ -124,10 +124,12 @@ def test_of_the_commands_of_an_earlier_plan_none_are_left_and_of_others_none_are
     spec.write_text(whole.replace("  api_url:", "  max_upload_bytes: 300\n  api_url:"))
     store.run("plan", "--commands", "payload").check(0)
     assert len(list(store.folder.glob("payload*"))) > 3
-    (store.folder / "payload.txt").write_text("of somebody else")
+    others = {"payload.txt", "payload.of-others.2", "payload.02"}
+    for name in others:
+        (store.folder / name).write_text('{"operation":"of somebody else"}')
     spec.write_text(whole)
     store.run("plan", "--commands", "payload").check(0)
-    assert {path.name for path in store.folder.glob("payload*")} == {"payload", "payload.txt"}
+    assert {path.name for path in store.folder.glob("payload*")} == {"payload", *others}
     (store.folder / "payload.2").write_text("of somebody else")
     done = store.run("plan", "--commands", "payload").check(1)
     assert "payload.2 exists, and no earlier plan has left it" in " ".join(done.err.split())

@@ -54,7 +54,8 @@ def check_commands_replaceable(path: Path) -> None:
 def _numbered(path: Path) -> list[Path]:
     """The files beside `path` that its parts have, or an earlier plan's had."""
     beside = path.parent.glob(f"{glob.escape(path.name)}.*")
-    return [file for file in beside if re.fullmatch(r"\.[1-9][0-9]*", file.suffix)]
+    numbered = re.compile(rf"{re.escape(path.name)}\.[1-9][0-9]*")
+    return [file for file in beside if numbered.fullmatch(file.name)]
 
 
 def check_folder(path: Path) -> None:

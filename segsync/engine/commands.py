@@ -29,7 +29,7 @@ CSV_FIELDS = (
 )
 CSV_HEADER = (",".join(CSV_FIELDS) + "\r\n").encode()
 
-FEW = 50
+TABLES_AT_ONCE = 50
 _COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
 _NO_CHANGES = (
     "SELECT 0 AS segment, 0::BIGINT AS keyspace, '' AS identifier, "
@@ -113,8 +113,8 @@ def _order_a_few_at_once(
 ) -> None:
     """A sort holds some memory for each table that it takes from: a second time, from one."""
     cursor.execute(f"CREATE TABLE unordered AS {_NO_CHANGES}")
-    for start in range(0, len(targets), FEW):
-        changes = _changes_of(targets[start : start + FEW])
+    for start in range(0, len(targets), TABLES_AT_ONCE):
+        changes = _changes_of(targets[start : start + TABLES_AT_ONCE])
         cursor.execute(f"INSERT INTO unordered FROM {changes}")
     _order(cursor, "unordered", places)
     cursor.execute("DROP TABLE unordered")
