@@ -41,12 +41,15 @@ def spans_by_keyspace(database: Database) -> Mapping[int, Sequence[Span]]:
     return found
 
 
-def lines_sql(spans: Sequence[Span]) -> str:
-    """SQL for the keyspace and identifier of the lines in these spans."""
+def lines_sql(spans: Sequence[Span], keyspaces: str) -> str:
+    """SQL for the keyspace and identifier of the lines in these spans; other keyspaces than these
+    may have lines there, too.
+    """
     if not spans:
         return "SELECT keyspace, identifier FROM changes WHERE false"
     rows = ", ".join(f"({first}, {last})" for first, last in spans)
     return (
         f"SELECT c.keyspace, c.identifier FROM (VALUES {rows}) v "
-        "CROSS JOIN changes c ON c.line BETWEEN v.column1 AND v.column2"
+        "CROSS JOIN changes c ON c.line BETWEEN v.column1 AND v.column2 "
+        f"WHERE c.keyspace IN {keyspaces}"
     )

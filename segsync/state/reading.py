@@ -257,11 +257,11 @@ class StateReader:
         """
         keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
         with self._reading() as reader:
-            open_changes = lines_sql(self._spans_of(reader, segment))
+            open_changes = lines_sql(self._spans_of(reader, segment), keyspaces)
             with reader.stream(
                 "SELECT p.keyspace AS keyspace, p.identifier AS identifier, 1 AS is_pending FROM "
                 f"(SELECT keyspace, identifier FROM pending WHERE keyspace IN {keyspaces} "
-                f"UNION {open_changes}) p WHERE p.keyspace IN {keyspaces} UNION ALL "
+                f"UNION {open_changes}) p UNION ALL "
                 "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
                 "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
                 f"WHERE n.keyspace IN {keyspaces}"
