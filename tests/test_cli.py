@@ -450,6 +450,7 @@ def test_the_state_shows_itself_and_some_members(store: Shop) -> None:
     assert len(members) == 4
     assert members[0].startswith("user_account_id pe…00  until 2")
     assert members[3].startswith("… 7 more: ")
+    assert len(store.run("state", "members", "fans").check(0).out.splitlines()) == 10
     assert "person-00000" in store.run("state", "members", "fans", "--show-ids").out
     assert "no segment 'fan'" in store.run("state", "members", "fan").check(1).err
 

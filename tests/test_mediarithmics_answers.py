@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -362,13 +363,30 @@ def test_items_that_move_between_pages_are_read_once() -> None:
     assert Pages([1, 2, 3, 3, 4, 4, 5], cap=3).read() == [1, 2, 3, 4, 5]
 
 
-def test_a_list_without_end_is_given_up() -> None:
+def pages(count: int, *totals: int) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """Fetches pages of 5,000 items; each says the next of these totals, then the last one."""
+
     def fetch(params: dict[str, str]) -> dict[str, Any]:
         first = int(params["first_result"])
-        return {"data": [{"id": number} for number in range(first, first + 5000)]}
+        page: dict[str, Any] = {
+            "data": [{"id": number} for number in range(first, min(first + 5000, count))]
+        }
+        if totals:
+            page["total"] = totals[min(first // 5000, len(totals) - 1)]
+        return page
 
+    return fetch
+
+
+@pytest.mark.parametrize("totals", [(), tuple(range(10_000, 10**7, 5_000))])
+def test_a_list_without_end_is_given_up(totals: tuple[int, ...]) -> None:
     with fails(ProtocolError, "does not end"):
-        read_all(fetch, lambda _: False)
+        read_all(pages(10**7, *totals), lambda _: False)
+
+
+def test_a_list_may_be_as_long_as_the_platform_says() -> None:
+    found = read_all(pages(450_000, 450_000), lambda item: item["id"] % 100_000 == 0)
+    assert [item["id"] for item in found] == [0, 100_000, 200_000, 300_000, 400_000]
 
 
 # Segments

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from segsync.errors import Locked, Problem, SegsyncError, SpecError
 from segsync.render import figures
 from segsync.render.errors import error_lines
-from segsync.render.lines import Span, Style, line, plain, wrapped
+from segsync.render.lines import Line, Span, Style, line, plain, wrapped
 from segsync.render.progress import BarProgress, LineProgress, make_progress
 from segsync.render.report_json import report_json
 from segsync.render.report_text import report_text
@@ -219,3 +220,18 @@ def test_no_secret_is_printed_in_any_way(
     assert "hunter22" not in capsys.readouterr().out + screen.getvalue()
     assert "[red]b[/red] :smile:" in screen.getvalue()
     assert "\x1b[1;31m***" in screen.getvalue()
+
+
+def test_a_long_result_is_printed_while_it_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal({})
+    seen = []
+
+    def lines() -> Iterator[Line]:
+        for number in range(25_000):
+            seen.append(len(capsys.readouterr().out.splitlines()))
+            yield line(f"line {number}")
+
+    terminal.show(lines())
+    seen.append(len(capsys.readouterr().out.splitlines()))
+    assert sum(seen) == 25_000
+    assert max(seen) == 10_000

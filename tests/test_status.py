@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +16,7 @@ from segsync.emulator import ExecutionScript
 from segsync.model import DAY_MS
 from segsync.render.status import StateStatus, read_status
 from segsync.state import open_state
+from segsync.state.database import Database
 from tests.support.crash import apply_until_killed
 from tests.support.world import World
 
@@ -86,3 +89,49 @@ def test_a_default_reassertion_changes_no_forecast_of_members_that_expire(world:
     with closing(open_state(world.state, read_only=True)) as state:
         [found] = read_status(spec, state, world.clock.now_ms(), exists=True).segments
     assert found.renews == status_of(world).segments[0].renews == (0, 0, 2)
+
+
+def test_what_lapses_and_renews_is_foretold_by_each_segments_own_expiry(world: World) -> None:
+    """Expiries lie at noon, 5, 20 and 40 days away; half of it remains when they are renewed."""
+    for days in (5, 20, 40):
+        world.define(f"of{days}", rows=["a"] * days, expiration=f"{days}d", renew_at="50%")
+        world.accounts(f"of{days}", *(f"u{n}" for n in range(days)))
+    world.apply()
+    found = {s.name: (s.lapsed, s.lapses, s.renews) for s in status_of(world).segments}
+    assert found == {
+        "of5": (0, (0, 5, 5), (0, 5, 5)),
+        "of20": (0, (0, 0, 20), (0, 0, 20)),
+        "of40": (0, (0, 0, 0), (0, 0, 40)),
+    }
+    later = {s.name: (s.lapsed, s.lapses) for s in status_of(world, after_days=19).segments}
+    assert later == {"of5": (5, (0, 0, 0)), "of20": (0, (20, 20, 20)), "of40": (0, (0, 0, 40))}
+
+
+def test_a_report_asks_the_state_as_often_however_many_rejects_there_are(world: World) -> None:
+    """And of each segment, and each run, once or twice more, whatever is foretold of it."""
+    asked = {}
+    for many in (2, 30):
+        for number in range(many):
+            world.define(f"s{number}", rows=["a", "b"], expiration=f"{number + 1}d")
+        world.emulator.reject_when(
+            lambda command: f"no {command.target[1]}" if command.identifier.value == "b" else None
+        )
+        world.apply()
+        with closing(open_state(world.state, read_only=True)) as state:
+            with cProfile.Profile() as of_rejects:
+                assert len(state.reject_reasons()) == len(state.rejects(100)) == many
+            with cProfile.Profile() as of_all:
+                read_status(world.spec, state, world.clock.now_ms(), exists=True)
+        asked[many] = (questions(of_rejects), questions(of_all))
+    assert asked[2][0] == asked[30][0] > 0
+    assert 28 <= asked[30][1] - asked[2][1] <= 30
+
+
+def questions(profile: cProfile.Profile) -> int:
+    """How many statements that profile saw."""
+    wanted = Database.rows.__code__
+    return sum(
+        figures[0]
+        for (file, line, _), figures in pstats.Stats(profile).stats.items()  # type: ignore[attr-defined]
+        if (file, line) == (wanted.co_filename, wanted.co_firstlineno)
+    )

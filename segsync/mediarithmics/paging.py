@@ -12,7 +12,8 @@ PAGE_ITEMS = 250
 """How many are asked for; the vendor's own application asks for 500."""
 SAFE_PAGE_ITEMS = 50
 """The default of the platform, for one that refuses more; its limit is not documented."""
-MOST_ITEMS = 200_000
+MOST_UNTOLD = 200_000
+"""So many items beyond what the platform said at first; it may say nothing."""
 
 Item = dict[str, Any]
 Fetch = Callable[[dict[str, str]], Item]
@@ -27,7 +28,7 @@ def read_all(fetch: Fetch, wanted: Callable[[Item], bool]) -> list[Item]:
     """
     kept: dict[str, Item] = {}
     seen: set[str] = set()
-    offset, size = 0, PAGE_ITEMS
+    offset, size, most = 0, PAGE_ITEMS, None
     while True:
         try:
             page = fetch({"first_result": str(offset), "max_results": str(size)})
@@ -42,9 +43,10 @@ def read_all(fetch: Fetch, wanted: Callable[[Item], bool]) -> list[Item]:
         kept.update((key, item) for key, item in found.items() if wanted(item))
         offset += len(page["data"])
         total = count(page.get("total"))
+        most = most or MOST_UNTOLD + (total or 0)
         if not is_news or (total is not None and offset >= total):
             break
-        if len(seen) > MOST_ITEMS:
+        if len(seen) > most:
             raise ProtocolError(f"the platform's list does not end: {len(seen):,} items so far")
     if not is_news and len(seen) < (total or 0):
         raise ProtocolError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from typing import Any
 
 from segsync.errors import UsageError
 from segsync.render import figures
 from segsync.render.lines import EMPTY, Line, Span, Style, line, wrapped
 from segsync.render.printable import mask, printable
 from segsync.render.status_text import outcome
-from segsync.state import State, StateSegment
+from segsync.state import Keyspace, State, StateSegment
 
 SHOWN_RUNS = 10
 
@@ -43,25 +45,30 @@ def _pair(name: str, value: str) -> Line:
     return line(Span(f"{name:<9}", Style.DIM), printable(value))
 
 
-def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> list[Line]:
+def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> Iterator[Line]:
     """Up to `limit` members of a segment. Raises UsageError for a name that is not there."""
     segment = _find(state, name)
+    total = state.member_counts().get(segment.number, 0)
+    if not total:
+        yield line("No members.")
     places = {k.number: k for k in state.keyspaces()}
-    rows: list[Line] = []
+    left = limit
     with state.members(segment.number) as batches:
         for batch in batches:
-            for member in batch.slice(0, limit - len(rows)).to_pylist():
-                place = places[member["keyspace"]]
-                shown = member["identifier"]
-                shown = shown if show_ids else mask(shown, place.kind)
-                where = f" in compartment {place.compartment_id}" if place.compartment_id else ""
-                expiry = member["expires_at"]
-                until = f"until {figures.moment(expiry)}" if expiry else "never expires"
-                rows.append(line(printable(f"{place.kind.value} {shown}{where}  {until}")))
-            if len(rows) >= limit:
+            if left <= 0:
                 break
-    total = state.member_counts().get(segment.number, 0)
-    return [*rows, *_more(total - len(rows))] or [line("No members.")]
+            for member in batch.slice(0, left).to_pylist():
+                yield _member(member, places[member["keyspace"]], show_ids=show_ids)
+            left -= batch.num_rows
+    yield from _more(total - limit)
+
+
+def _member(member: dict[str, Any], place: Keyspace, *, show_ids: bool) -> Line:
+    shown = member["identifier"] if show_ids else mask(member["identifier"], place.kind)
+    where = f" in compartment {place.compartment_id}" if place.compartment_id else ""
+    expiry = member["expires_at"]
+    until = f"until {figures.moment(expiry)}" if expiry else "never expires"
+    return line(printable(f"{place.kind.value} {shown}{where}  {until}"))
 
 
 def _find(state: State, name: str) -> StateSegment:

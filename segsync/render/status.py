@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 from segsync.model import DAY_MS, FIRST_REASSERTED, MINUTE_MS, NEVER, Segment, Spec, renewal_shares
 from segsync.render import figures
 from segsync.render.plan_json import FORMAT_VERSION
-from segsync.state import Run, RunStatus, State
+from segsync.state import Run, RunStatus, State, StateSegment
 
 HORIZONS = (1, 7, 30)
 """Days ahead."""
@@ -76,28 +75,29 @@ def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
     """The segments of the state."""
     members, pending = state.member_counts(), state.pending_counts()
     rejects = state.reject_counts()
-    lapsed = state.lapsing(1, now_ms)
-    lapses = [state.lapsing(now_ms, now_ms + days * DAY_MS) for days in HORIZONS]
-    renews = _renewals(spec, state, now_ms) | _reassertions(spec, state, now_ms)
     outcomes = _outcomes(state)
-    mentioned = {segment.address for segment in spec.segments}
+    by_address = {segment.address: segment for segment in spec.segments}
     removed = {entry.name for entry in spec.removed}
-    return [
-        SegmentState(
-            name=item.name,
-            where=str(item.address),
-            members=members.get(item.number, 0),
-            lapsed=lapsed.get(item.number, 0),
-            pending=pending.get(item.number, 0),
-            rejects=rejects.get(item.number, 0),
-            last_run=item.last_run,
-            outcome=outcomes.get(item.number),
-            in_spec=item.address in mentioned or item.name in removed,
-            renews=renews.get(item.number, NONE),
-            lapses=tuple(found.get(item.number, 0) for found in lapses),
+    found = []
+    for item in state.segments():
+        segment, count = by_address.get(item.address), members.get(item.number, 0)
+        forecast = _forecast(state, item, segment, count, now_ms)
+        found.append(
+            SegmentState(
+                name=item.name,
+                where=str(item.address),
+                members=count,
+                lapsed=forecast.lapsed,
+                pending=pending.get(item.number, 0),
+                rejects=rejects.get(item.number, 0),
+                last_run=item.last_run,
+                outcome=outcomes.get(item.number),
+                in_spec=segment is not None or item.name in removed,
+                renews=forecast.renews,
+                lapses=forecast.lapses,
+            )
         )
-        for item in state.segments()
-    ]
+    return found
 
 
 def _unknown(spec: Spec, state: State) -> list[SegmentState]:
@@ -122,36 +122,39 @@ def _unknown(spec: Spec, state: State) -> list[SegmentState]:
     ]
 
 
-def _renewals(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...]]:
-    """Members by segment number that renew within each horizon: at the middle of the spread."""
-    by_address = {segment.address: segment for segment in spec.segments}
-    leads: dict[int, list[int]] = defaultdict(list)
-    for item in state.segments():
-        segment = by_address.get(item.address)
-        if segment and segment.expiration_minutes != NEVER and not _has_row_expiry(segment):
-            leads[_lead_ms(segment)].append(item.number)
-    found: dict[int, tuple[int, ...]] = {}
-    for lead, numbers in leads.items():
-        ahead = [state.lapsing(now_ms, now_ms + lead + days * DAY_MS) for days in HORIZONS]
-        for number in numbers:
-            found[number] = tuple(counts.get(number, 0) for counts in ahead)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Forecast:
+    lapsed: int
+    lapses: tuple[int, ...]
+    renews: tuple[int, ...]
 
 
-def _reassertions(spec: Spec, state: State, now_ms: int) -> dict[int, tuple[int, ...]]:
-    """Members by segment number whose turn comes within each horizon: it is spread evenly."""
-    by_address = {segment.address: segment for segment in spec.segments}
-    members, expiring = state.member_counts(), state.lapsing(1, LAST_MS)
-    found = {}
-    for item in state.segments():
-        segment = by_address.get(item.address)
-        if segment and segment.reassert_minutes != NEVER and _may_last(segment):
-            period = segment.reassert_minutes * MINUTE_MS
-            since = item.reasserted_at or now_ms - period // FIRST_REASSERTED
-            lasting = members.get(item.number, 0) - expiring.get(item.number, 0)
-            shares = (min(1.0, (now_ms - since + days * DAY_MS) / period) for days in HORIZONS)
-            found[item.number] = tuple(round(max(0.0, share) * lasting) for share in shares)
-    return found
+def _forecast(
+    state: State, item: StateSegment, segment: Segment | None, members: int, now_ms: int
+) -> _Forecast:
+    """What time brings to a segment's members: of renewals, the middle of their spread."""
+    lead = _lead_ms(segment) if segment else 0
+    ahead = [now_ms + days * DAY_MS for days in HORIZONS]
+    lapsed, ever, *counts = state.expiring(
+        item.number, [now_ms, LAST_MS, *ahead, *(moment + lead for moment in ahead)]
+    )
+    due = tuple(count - lapsed for count in counts)
+    renews = NONE
+    if segment and not _may_last(segment):
+        renews = due[len(HORIZONS) :]
+    elif segment and segment.reassert_minutes != NEVER:
+        renews = _reassertions(segment, item.reasserted_at, members - ever, now_ms)
+    return _Forecast(lapsed, due[: len(HORIZONS)], renews)
+
+
+def _reassertions(
+    segment: Segment, reasserted_at: int, lasting: int, now_ms: int
+) -> tuple[int, ...]:
+    """Of the members that never expire, those whose turn comes: it is spread evenly."""
+    period = segment.reassert_minutes * MINUTE_MS
+    since = reasserted_at or now_ms - period // FIRST_REASSERTED
+    shares = (min(1.0, (now_ms - since + days * DAY_MS) / period) for days in HORIZONS)
+    return tuple(round(max(0.0, share) * lasting) for share in shares)
 
 
 def _outcomes(state: State) -> dict[int, str]:

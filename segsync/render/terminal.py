@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,7 @@ from segsync.render.lines import Line, Style, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
+LINES_AT_ONCE = 10_000
 NARROWEST, WIDEST = 40, 10_000
 WIDTH_ELSEWHERE = 120
 """Columns where nobody's terminal limits them: files, pipes, logs of CI."""
@@ -115,14 +117,18 @@ class Terminal:
         _write_to_nobody(self.out)
 
     def _print(self, stream: TextIO, lines: Iterable[Line]) -> None:
-        listed = list(lines)
+        left = iter(lines)
+        while portion := list(itertools.islice(left, LINES_AT_ONCE)):
+            self._print_portion(stream, portion)
+
+    def _print_portion(self, stream: TextIO, lines: Sequence[Line]) -> None:
         if not (self._colours and is_terminal(stream)):
-            _write(stream, self.redact(plain(listed)))
+            _write(stream, self.redact(plain(lines)))
             return
         from rich.text import Text
 
         text = Text(end="")
-        for item in listed:
+        for item in lines:
             for span in item.spans:
                 text.append(self.redact(span.text), _COLOURS[span.style])
             text.append("\n")

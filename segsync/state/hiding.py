@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 
 from segsync.members import SHORTEST_NUMBER, hide_strangers
 from segsync.secret import MASK
@@ -26,28 +28,33 @@ def hide_sent(database: Database, text: str) -> str:
     for name in sorted((str(row[0]) for row in rows), key=len, reverse=True):
         whole = rf"(?<!\w){re.escape(name)}(?!\w)"
         text = re.sub(whole, MASK, text, flags=re.IGNORECASE)
-    return _without_strangers(database, text)
+    return hide_strangers(text, _words_of_segments(database))
 
 
-def hide_in_reason(database: Database, text: str) -> str:
-    """`text` without the words that are identifiers of members, or of rejects, or may be ones."""
-    words = {word for word in _WORDS.findall(text) if not _is_short_number(word)}
-    if words:
-        places = ", ".join("?" * len(words))
-        where = f"keyspace IN (SELECT id FROM keyspaces) AND identifier IN ({places})"
-        found = database.rows(
-            f"SELECT identifier FROM members WHERE {where} "
-            f"UNION SELECT identifier FROM rejects WHERE {where}",
-            (*words, *words),
-        )
-        text = _WORDS.sub(lambda word: MASK if (word[0],) in found else word[0], text)
-    return _without_strangers(database, text)
+def hide_in_reasons(database: Database, texts: Sequence[str]) -> list[str]:
+    """Texts without the words that are identifiers of members, or of rejects, or may be ones."""
+    words = {word for text in texts for word in _WORDS.findall(text) if not _is_short_number(word)}
+    where = (
+        "keyspace IN (SELECT id FROM keyspaces) AND identifier IN (SELECT value FROM json_each(?))"
+    )
+    listed = json.dumps(sorted(words))
+    found = database.rows(
+        f"SELECT identifier FROM members WHERE {where} "
+        f"UNION SELECT identifier FROM rejects WHERE {where}",
+        (listed, listed),
+    )
+    named, of_segments = {str(row[0]) for row in found}, _words_of_segments(database)
+
+    def hidden(word: re.Match[str]) -> str:
+        return MASK if word[0] in named else word[0]
+
+    return [hide_strangers(_WORDS.sub(hidden, text), of_segments) for text in texts]
 
 
-def _without_strangers(database: Database, text: str) -> str:
+def _words_of_segments(database: Database) -> set[str]:
     """A segment's name and its address are nobody's."""
     rows = database.rows("SELECT name, value FROM segments")
-    return hide_strangers(text, {str(word) for row in rows for word in row})
+    return {str(word) for row in rows for word in row}
 
 
 def _is_short_number(word: str) -> bool:

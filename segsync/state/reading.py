@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
 from segsync.state.database import Database, damaged
-from segsync.state.hiding import hide_in_reason, hide_sent
+from segsync.state.hiding import hide_in_reasons, hide_sent
 from segsync.state.journal import read_runs
 from segsync.state.open_changes import MAY_HAVE_LEFT, Span, lines_sql, spans_by_keyspace
 from segsync.state.records import Identity, Keyspace, Reject, Run, StateSegment
@@ -128,14 +128,15 @@ class StateReader:
         )
         return int(rows[0][0])
 
-    def lapsing(self, from_ms: int, until_ms: int) -> dict[int, int]:
-        """Members by segment number whose expiry lies in [from_ms, until_ms)."""
+    def expiring(self, segment: int, moments: Sequence[int]) -> list[int]:
+        """How many confirmed members of a segment expire before each of the moments."""
+        counts = ", ".join("count(*) FILTER (WHERE expires_at < ?)" for _ in moments)
         rows = self._database.rows(
-            "SELECT k.segment, count(*) FROM members m JOIN keyspaces k ON k.id = m.keyspace "
-            "WHERE m.expires_at >= ? AND m.expires_at < ? AND m.expires_at <> 0 GROUP BY k.segment",
-            (from_ms, until_ms),
+            f"SELECT {counts} FROM members WHERE expires_at <> 0 "
+            "AND keyspace IN (SELECT id FROM keyspaces WHERE segment = ?)",
+            (*moments, segment),
         )
-        return {int(segment): int(count) for segment, count in rows}
+        return [int(count) for count in rows[0]]
 
     def pending_counts(self, *, of_open_run: bool = True) -> dict[int, int]:
         """Members of unknown outcome by segment number, also of what an open run may have sent."""
@@ -158,13 +159,18 @@ class StateReader:
             "ORDER BY r.first_at, s.name, r.identifier LIMIT ?",
             (limit,),
         )
+        reasons = self._shown([row[5] for row in rows], show_ids=show_ids)
         return [
             Reject(
-                name, IdentifierKind(kind), compartment or None, identifier, operation,
-                reason if show_ids else hide_in_reason(self._database, reason), *rest,
+                name, IdentifierKind(kind), compartment or None, identifier, operation, shown, *rest
             )
-            for name, kind, compartment, identifier, operation, reason, *rest in rows
-        ]  # fmt: skip
+            for (name, kind, compartment, identifier, operation, _, *rest), shown in zip(
+                rows, reasons, strict=True
+            )
+        ]
+
+    def _shown(self, reasons: Sequence[str], *, show_ids: bool) -> Sequence[str]:
+        return reasons if show_ids else hide_in_reasons(self._database, reasons)
 
     def reject_counts(self) -> dict[int, int]:
         """Rejects by segment number."""
@@ -189,12 +195,13 @@ class StateReader:
     def reject_reasons(self, *, show_ids: bool = False) -> list[tuple[str, str, int]]:
         """Segment name, reason and number of the rejects: the hundred most frequent ones."""
         counts = Counter[tuple[str, str]]()
-        for name, reason, count in self._database.rows(
+        rows = self._database.rows(
             "SELECT s.name, r.reason, count(*) AS n FROM rejects r "
             "JOIN keyspaces k ON k.id = r.keyspace JOIN segments s ON s.id = k.segment "
             "GROUP BY s.name, r.reason ORDER BY n DESC, s.name, r.reason LIMIT 100"
-        ):
-            shown = str(reason) if show_ids else hide_in_reason(self._database, str(reason))
+        )
+        reasons = self._shown([row[1] for row in rows], show_ids=show_ids)
+        for (name, _, count), shown in zip(rows, reasons, strict=True):
             counts[str(name), shown] += int(count)
         return [(name, reason, count) for (name, reason), count in counts.most_common()]
 
