@@ -53,9 +53,9 @@ def save(planned: Planned, path: Path) -> None:
                 scratch_folder() as folder,
                 os.fdopen(descriptor, "wb") as file,
             ):
-                commands = folder / COMMANDS
+                text, commands = _document(planned, path), folder / COMMANDS
                 planned.engine.save_commands(commands)
-                _write(file, _to_json(planned), commands)
+                _write(file, text, commands)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
@@ -66,6 +66,17 @@ def save(planned: Planned, path: Path) -> None:
             f"the plan cannot be saved to {path}: {error.strerror}",
             hint="name a file in a folder that exists, is writable and has space left",
         ) from None
+
+
+def _document(planned: Planned, path: Path) -> bytes:
+    text = _to_json(planned)
+    if len(text) > LARGEST_PLAN:
+        raise PlanFileError(
+            f"the plan cannot be saved to {path}: what it shows has {len(text):,} bytes, and "
+            f"{LARGEST_PLAN:,} are read at most",
+            hint="show fewer examples, with a lower --samples",
+        )
+    return text
 
 
 def _write(file: Any, text: bytes, commands: Path) -> None:

@@ -316,6 +316,19 @@ def test_a_plan_of_more_than_256_mebibytes_is_not_unpacked(
         assert world.apply_saved(saved).exit is Exit.DONE
 
 
+def test_a_plan_that_would_be_too_large_to_be_read_is_not_saved(
+    world: World, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        monkeypatch.setattr(planfile, "LARGEST_PLAN", archive.getinfo("plan.json").file_size - 1)
+    with pytest.raises(PlanFileError, match=r"cannot be saved to .* bytes") as caught:
+        world.save(saved)
+    assert "--samples" in str(caught.value.hint)
+    assert list(saved.parent.glob("plan*")) == [saved]
+    assert saved.read_bytes() == before
+
+
 @pytest.mark.parametrize(("ahead_ms", "refused"), [(300_000, False), (300_001, True)])
 def test_a_plan_may_be_five_minutes_ahead_of_the_clock_that_applies_it(
     world: World, saved: Path, ahead_ms: int, refused: bool
