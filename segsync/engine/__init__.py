@@ -1,6 +1,5 @@
 """The engine: all work that is done once per member, in DuckDB. All SQL over members is here."""
 
-from segsync.engine.commands import header_for
 from segsync.engine.engine import Engine
 from segsync.engine.facts import (
     Asked,
@@ -15,6 +14,7 @@ from segsync.engine.facts import (
 from segsync.engine.keyspaces import Keyspaces, Place
 from segsync.engine.session import EngineError, size_of
 from segsync.engine.snapshot import Snapshot
+from segsync.engine.wire_text import header_for
 
 __all__ = [
     "Asked",

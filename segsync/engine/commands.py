@@ -1,9 +1,8 @@
-"""Changes become commands: their order, their lines as the wire wants them, and the parts."""
+"""Changes become commands: their order, the parts they are sent in, and their journal."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,8 @@ from segsync.engine.keyspaces import Keyspaces
 from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, WORDS
 from segsync.engine.session import Cursor, EngineError, quoted
 from segsync.engine.snapshot import digest_sql
-from segsync.model import MINUTE_MS, NEVER, IdentifierKind, LineRange, Part
-
-CSV_FIELDS = (
-    "operation",
-    "compartment_id",
-    "user_account_id",
-    "email_hash",
-    "user_agent_id",
-    "segment_id",
-    "segment_technical_name",
-    "expiration_duration",
-    "expiration_ts",
-    "data_bag",
-)
-CSV_HEADER = (",".join(CSV_FIELDS) + "\r\n").encode()
+from segsync.engine.wire_text import TargetPlace, header_for, minutes_sql, text_sql
+from segsync.model import MINUTE_MS, NEVER, LineRange, Part
 
 TABLES_AT_ONCE = 50
 _COLUMNS = "keyspace, identifier, change, fingerprint, row_expires, data_bag, old_digest"
@@ -52,16 +38,6 @@ class Arranged:
     ranges: tuple[LineRange, ...]
     text_sql: str
     minutes_sql: str
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A keyspace of a target: what all of its lines have in common."""
-
-    keyspace: int
-    kind: IdentifierKind
-    compartment_id: str | None
-    target: Target
 
 
 def arrange(
@@ -98,7 +74,7 @@ def _changes_of(targets: Sequence[Target]) -> str:
     return f"({union or _NO_CHANGES})"
 
 
-def _order(cursor: Cursor, changes: str, places: Sequence[Place]) -> None:
+def _order(cursor: Cursor, changes: str, places: Sequence[TargetPlace]) -> None:
     numbers = [f"({number}, {place.keyspace})" for number, place in enumerate(places, start=1)]
     step = f"(CASE change WHEN {REMOVE} THEN 1 WHEN {FORGET} THEN 3 ELSE 2 END)::UTINYINT"
     cursor.execute(
@@ -109,7 +85,7 @@ def _order(cursor: Cursor, changes: str, places: Sequence[Place]) -> None:
 
 
 def _order_a_few_at_once(
-    cursor: Cursor, targets: Sequence[Target], places: Sequence[Place]
+    cursor: Cursor, targets: Sequence[Target], places: Sequence[TargetPlace]
 ) -> None:
     """A sort holds some memory for each table that it takes from: a second time, from one."""
     cursor.execute(f"CREATE TABLE unordered AS {_NO_CHANGES}")
@@ -135,116 +111,19 @@ def restore(
     return _cut(cursor, places_of(targets, keyspaces), layout)
 
 
-def places_of(targets: Iterable[Target], keyspaces: Keyspaces) -> tuple[Place, ...]:
+def places_of(targets: Iterable[Target], keyspaces: Keyspaces) -> tuple[TargetPlace, ...]:
     """The keyspaces of the targets."""
     by_number = {target.number: target for target in targets}
     return tuple(
-        Place(number, kind, compartment, by_number[segment])
+        TargetPlace(number, kind, compartment, by_number[segment])
         for number, (segment, kind, compartment) in keyspaces.all()
         if segment in by_number
     )
 
 
-def literal(text: str | None) -> str:
-    return "NULL" if text is None else quoted(text)
-
-
-def _json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _of_place(values: Sequence[str]) -> str:
-    """The value of a command's place, out of a constant list: unlike a join it keeps the order of
-    the lines, so that nothing has to be sorted again."""
-    return f"([{', '.join(values)}])[c.place]" if values else "NULL"
-
-
-def _minutes_sql(places: Sequence[Place]) -> str:
-    return _of_place([f"{place.target.expiration_minutes}::BIGINT" for place in places])
-
-
-def _duration_sql(places: Sequence[Place], now_ms: int) -> str:
-    """Minutes; for a member with an expiry of its own, what is left of it, rounded up."""
-    left = f"(c.row_expires - {now_ms} + {MINUTE_MS - 1}) // {MINUTE_MS}"
-    return (
-        f"CASE WHEN c.change = {REMOVE} THEN 0 WHEN c.row_expires IS NULL "
-        f"THEN {_minutes_sql(places)} WHEN c.row_expires = 0 THEN 0 ELSE greatest(1, {left}) END"
-    )
-
-
-def header_for(wire: str) -> bytes:
-    """What each file begins with: TEXT_CSV has the documented property names as its first row."""
-    return CSV_HEADER if wire == "csv" else b""
-
-
-def _ndjson_sql(places: Sequence[Place], now_ms: int) -> str:
-    update = f"c.change <> {REMOVE}"
-    return f"""concat(
-        CASE WHEN {update} THEN '{{"operation":"UPDATE"' ELSE '{{"operation":"DELETE"' END,
-        {_of_place([quoted(_opening(place)) for place in places])}, to_json(c.identifier),
-        {_of_place([quoted(_address(place)) for place in places])},
-        {_duration_sql(places, now_ms)},
-        CASE WHEN {update} AND c.row_expires > 0
-            THEN concat(',"expiration_ts":', c.row_expires) END,
-        CASE WHEN {update} AND c.data_bag IS NOT NULL
-            THEN concat(',"data_bag":', to_json(c.data_bag)) END,
-        '}}' || chr(10))"""
-
-
-def _opening(place: Place) -> str:
-    text = f'"{place.kind.value}":'
-    if place.compartment_id is None:
-        return f",{text}"
-    return f',"compartment_id":{_json(place.compartment_id)},{text}'
-
-
-def _address(place: Place) -> str:
-    address = place.target.address
-    return f',"{address.field}":{_json(address.value)},"expiration_duration":'
-
-
-def _csv_sql(places: Sequence[Place], now_ms: int) -> str:
-    update = f"c.change <> {REMOVE}"
-    kinds = _of_place([quoted(place.kind.value) for place in places])
-    compartments = _of_place([literal(place.compartment_id) for place in places])
-    identifiers = [
-        f"CASE WHEN {kinds} = '{kind}' THEN c.identifier END"
-        for kind in ("user_account_id", "email_hash", "user_agent_id")
-    ]
-    addresses = [
-        _of_place(
-            [
-                quoted(place.target.address.value)
-                if place.target.address.field == field
-                else "NULL"
-                for place in places
-            ]
-        )
-        for field in ("segment_id", "segment_technical_name")
-    ]
-    cells = [
-        f"CASE WHEN {update} THEN 'UPDATE' ELSE 'DELETE' END",
-        *(_cell_sql(sql) for sql in (compartments, *identifiers, *addresses)),
-        _duration_sql(places, now_ms),
-        f"CASE WHEN {update} AND c.row_expires > 0 THEN c.row_expires END",
-        _cell_sql(f"CASE WHEN {update} THEN c.data_bag END"),
-    ]
-    return f"concat({', chr(44), '.join(cells)}, chr(13) || chr(10))"
-
-
-def _cell_sql(value: str) -> str:
-    """A cell as RFC 4180 wants it: quoted where it must be."""
-    text = f"({value})::VARCHAR"
-    return (
-        f"CASE WHEN regexp_matches({text}, '[\",\\r\\n]') "
-        f"THEN concat('\"', replace({text}, '\"', '\"\"'), '\"') ELSE {text} END"
-    )
-
-
-def _cut(cursor: Cursor, places: Sequence[Place], layout: Layout) -> Arranged:
+def _cut(cursor: Cursor, places: Sequence[TargetPlace], layout: Layout) -> Arranged:
     """Cut the lines into parts: as few as stay below the limit, none across a step."""
-    csv = layout.wire == "csv"
-    text = (_csv_sql if csv else _ndjson_sql)(places, layout.now_ms)
+    text, header = text_sql(places, layout.wire, layout.now_ms), len(header_for(layout.wire))
     rows = cursor.rows(
         f"SELECT step, segment, min(line), max(line) FROM {COMMANDS} WHERE change <> {FORGET} "
         "GROUP BY ALL ORDER BY 3"
@@ -252,16 +131,14 @@ def _cut(cursor: Cursor, places: Sequence[Place], layout: Layout) -> Arranged:
     parts: list[Part] = []
     for step, ranges in itertools.groupby(rows, key=lambda row: row[0]):
         lines = [line for _, _, *lines in ranges for line in lines]
-        cut = _cut_step(
-            cursor, text, (lines[0], lines[-1]), len(CSV_HEADER) if csv else 0, layout.part_limit
-        )
+        cut = _cut_step(cursor, text, (lines[0], lines[-1]), header, layout.part_limit)
         for start, end, size in cut:
             parts.append(Part(len(parts) + 1, step, start, end, size))
     return Arranged(
         tuple(parts),
         tuple(LineRange(*map(int, row[1:])) for row in rows),
         text_sql=text,
-        minutes_sql=_minutes_sql(places),
+        minutes_sql=minutes_sql(places),
     )
 
 

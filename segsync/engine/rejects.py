@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segsync.engine.commands import COMMANDS, Place, literal
+from segsync.engine.commands import COMMANDS
 from segsync.engine.session import Cursor, EngineError, quoted
+from segsync.engine.wire_text import TargetPlace, literal
 from segsync.model import IdentifierKind
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _PART_TABLE = "rejected_part (line BIGINT PRIMARY KEY, reason VARCHAR)"
 _KEPT_TABLE = "CREATE TABLE IF NOT EXISTS rejected (line BIGINT PRIMARY KEY, reason VARCHAR)"
 
 
-def load_sent(cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterable[Place]) -> None:
+def load_sent(
+    cursor: Cursor, changes: pyarrow.RecordBatchReader, places: Iterable[TargetPlace]
+) -> None:
     """Fill the table sent from the journal: whom each line was about, in the words of the wire."""
     rows = ", ".join(
         f"({place.keyspace}, {quoted(place.kind.value)}, {literal(place.compartment_id)}, "
