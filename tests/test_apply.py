@@ -568,6 +568,7 @@ HALF_WAY = (
 """There is no such number as is asked for in the middle of it."""
 
 
+@pytest.mark.many_rows
 @pytest.mark.parametrize("query", ["SELECT user_account_id FROM nowhere", HALF_WAY])
 def test_a_segment_whose_query_fails_sends_nothing_and_the_others_go_on(
     world: World, query: str

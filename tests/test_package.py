@@ -25,7 +25,7 @@ segments:
   vip:
     query: SELECT 'c-' || value AS user_account_id FROM (SELECT 1 AS value UNION SELECT 2)
 """
-pytestmark = pytest.mark.timeout(TIMEOUT_S)
+pytestmark = [pytest.mark.timeout(TIMEOUT_S), pytest.mark.one_worker]
 
 
 def run(*command: str | Path, folder: Path, **variables: str) -> str:
