@@ -10,6 +10,7 @@ import pytest
 
 from segsync.cli import options
 from segsync.emulator import Emulator, EmulatorServer, LocalClient
+from segsync.emulator.control import CONTROLS
 from tests.support.api_client import (
     IMPORTS,
     NDJSON,
@@ -71,12 +72,14 @@ def test_who_moves_the_clock_is_told_what_to_tell_segsync(controls: Controls) ->
     assert options.moment_ms(text) == moved["now_ms"] // 1000 * 1000
 
 
-def test_who_asks_for_a_control_that_is_not_there_is_told_which_there_are(
+def test_who_asks_for_a_control_that_is_not_there_is_told_where_all_are(
     controls: Controls,
 ) -> None:
-    told = controls("GET", "nope")["error"]
-    assert "POST clock/advance" in told
-    assert "GET members" in told
+    assert "GET /_emulator/ lists all of them" in controls("GET", "nothing")["error"]
+    listed = controls("GET", "")
+    assert listed["DELETE /_emulator/faults"] == "Let everything go well."
+    assert all(text.endswith(".") for text in listed.values())
+    assert len(listed) == len(CONTROLS)
 
 
 def test_a_thawed_clock_goes_on_from_where_it_stood() -> None:

@@ -32,8 +32,8 @@ def handle(emulator: Emulator, request: Request) -> Response:
     """Answer one control request with plain JSON. Raises ApiError."""
     action = CONTROLS.get((request.method, request.path.removeprefix(PREFIX)))
     if action is None:
-        known = ", ".join(f"{method} {name}" for method, name in CONTROLS)
-        raise ApiError(404, f"there is no such control; there are {known}", "RESOURCE_NOT_FOUND")
+        known = f"there is no such control; GET {PREFIX} lists all of them"
+        raise ApiError(404, known, "RESOURCE_NOT_FOUND")
     if "origin" in request.headers:
         raise forbidden()
     try:
@@ -47,6 +47,14 @@ def handle(emulator: Emulator, request: Request) -> Response:
         raise ApiError(400, f"{missing} is missing", "BAD_REQUEST") from None
     except (WrongOption, TakenName, TypeError, ValueError) as wrong:
         raise ApiError(400, str(wrong), "BAD_REQUEST") from None
+
+
+def read_controls(_emulator: Emulator, _request: Request) -> Any:
+    """All controls, and what they do."""
+    return {
+        f"{method} {PREFIX}{name}": " ".join((control.__doc__ or "").split())
+        for (method, name), control in CONTROLS.items()
+    }
 
 
 def read_clock(emulator: Emulator, _request: Request) -> Any:
@@ -245,6 +253,7 @@ def identifier_from(emulator: Emulator, fields: dict[str, Any]) -> Identifier:
 
 
 CONTROLS: dict[tuple[str, str], Control] = {
+    ("GET", ""): read_controls,
     ("GET", "clock"): read_clock,
     ("POST", "clock/advance"): advance_clock,
     ("POST", "clock/freeze"): freeze_clock,
