@@ -347,6 +347,7 @@ def test_memory_in_which_nothing_can_begin_is_refused(store: Shop, size: str) ->
     store.run("plan", "--memory-limit", "16MB").check(0)
 
 
+@pytest.mark.many_rows
 @pytest.mark.parametrize("is_removed", [False, True], ids=["desired", "removed"])
 def test_no_room_for_what_does_not_fit_into_memory_is_told(
     store: Shop, tmp_path: Path, is_removed: bool
