@@ -368,3 +368,34 @@ def test_a_leap_day_is_a_day(world: World) -> None:
         assert len(world.members("vip")) == 2
         world.apply()
         assert_sound(world)
+
+
+def test_who_has_an_expiry_of_its_own_is_reasserted(world: World) -> None:
+    """One of two accounts of a person lapses, and is removed to be sure: so the person is out."""
+    now, there = world.clock.now_ms(), world.emulator
+    there.declare_person([there.account("old"), there.account("new")])
+    rows = [("old", now + 10 * DAY_MS), ("new", now + 1000 * DAY_MS)]
+    world.define("vip", "user_account_id", "expiration_ts", rows=rows)
+    world.settle()
+    world.advance(days=10, hours=1)
+    world.settle()
+    assert not there.is_member("vip", there.account("new"))
+    world.tables["vip"].keys["reassert"] = "5d"
+    for _ in range(6):
+        world.advance(days=1)
+        world.apply()
+    assert there.is_member("vip", there.account("new"))
+
+
+@pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "1972-01-01", "1900-01-01"])
+def test_a_moment_of_long_ago_has_passed_and_is_neither_never_nor_an_error(
+    world: World, moment: str
+) -> None:
+    guard = {"allow_empty": True, "max_removed": "100%"}
+    world.define("vip", "user_account_id", "expiration_ts", rows=[("x", 0)], guard=guard)
+    world.settle()
+    query = f"SELECT 'x' AS user_account_id, '{moment}' AS expiration_ts"
+    world.tables["vip"].keys["query"] = query
+    report = world.apply()
+    assert report.exit is Exit.DONE
+    assert not world.members("vip")

@@ -150,3 +150,14 @@ def test_a_guard_says_what_it_found_and_what_to_type() -> None:
 def test_a_name_that_yaml_may_take_for_something_else_is_quoted(name: str, key: str) -> None:
     assert removed_entry(name, "delete") == f"`removed: {{{key}: delete}}`"
     assert removed_entry(name, "keep") == f"`removed: {{{key}: keep}}`"
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_exactly_the_share_that_a_guard_allows_may_be_removed(percent: int) -> None:
+    """0.29 of 100 is 28.999999999999996."""
+    guard = Guard(max_removed=percent / 100, allow_empty=True)
+    counts = Counts(desired=100 - percent, snapshot=100, removed_live=percent)
+    assert not check_guards("vip", guard, counts)
+    if percent < 100:
+        more = replace(counts, desired=99 - percent, removed_live=percent + 1)
+        assert check_guards("vip", guard, more)

@@ -144,11 +144,17 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         "4 commands said again",
         "1 command rejected earlier, and tried again now (`segsync state rejects`)",
         "3 commands rejected earlier, waiting for the next attempt (`segsync state rejects`)",
-        "2 members lapsed and no longer in the query",
+        "2 members lapsed and in no valid row of the query: dropped without a command",
         "1 rejected command no longer needed: dropped",
-        "2 members left as they are: their rows are there, but invalid",
+        "2 members left as they are, not renewed: their rows may be invalid ones",
     ):
         assert sentence in text
+
+
+def test_who_lapsed_and_left_is_told() -> None:
+    counts = {"queried": 1, "desired": 1, "snapshot": 1, "unchanged": 1, "forget": 1}
+    text = text_of(plan(segment("vip", **counts)), 200)
+    assert "1 member lapsed and no longer in the query: dropped without a command" in text
 
 
 def test_removals_of_whom_now_does_not_count_are_told() -> None:

@@ -380,3 +380,15 @@ def test_a_source_without_memory_for_a_query_is_an_error(any_database: Database)
         read(source, query)
     with any_database.open() as source:
         assert read(source, "SELECT 1 AS user_account_id") == [{"user_account_id": "1"}]
+
+
+def test_a_limit_that_the_server_sets_does_not_cut_a_result(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    served = database(request, tmp_path, "mariadb-pymysql")
+    served.write("SET GLOBAL sql_select_limit = 2")
+    try:
+        with served.open() as source:
+            assert len(read(source, "SELECT seq AS user_account_id FROM seq_1_to_5")) == 5
+    finally:
+        served.write("SET GLOBAL sql_select_limit = DEFAULT")

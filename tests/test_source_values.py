@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -338,7 +341,18 @@ EXPIRIES = [
     ),
     ({SQLITE: "'2026-11-24 08:00:00.123'"}, 1795507200123),
     ({SQLITE: "'2026-11-24T08:00Z'"}, 1795507200000),
-    ({SQLITE: "'1969-12-31 23:59:59'"}, -1000),
+    # A moment of long ago has passed: as a number it would be never, or one of seconds.
+    (moment("1970-01-01 00:00:00"), 100_000_000_000),
+    (moment("1000-01-01 00:00:00"), 100_000_000_000),
+    (moment("1973-03-03 09:46:40.001"), 100_000_000_001),
+    ({SQLITE: "'1969-12-31 23:59:59'"}, 100_000_000_000),
+    (
+        {
+            **cast("'1900-01-01'", postgresql="date", mariadb="date", duckdb="date"),
+            SQLITE: "'1900-01-01'",
+        },
+        100_000_000_000,
+    ),
 ]
 
 
@@ -436,3 +450,37 @@ def test_several_reasons_of_one_row_are_all_told(lane: Database, source: Source)
         assert [name in found[0][INVALID] for name in ("user_account_id", "`v`", "expiration_ts")]
         assert found[0][INVALID].count(";") == 2
         assert found[1] == {"user_account_id": "1", "v": "2", "expiration_ts": 3}
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": 1,}', "[Infinity]"])
+def test_what_only_duckdb_takes_for_json_makes_its_row_invalid(tmp_path: Path, text: str) -> None:
+    with duckdb_source(tmp_path) as source:
+        bad, fine, none = read(
+            source,
+            f"SELECT 'x' AS user_account_id, '{text}'::JSON AS v "
+            """UNION ALL SELECT 'y', '["NaN,]"]' UNION ALL SELECT 'z', NULL""",
+            "v",
+        )
+    assert bad[INVALID] == "`v` is no JSON: NaN, Infinity and a comma at an end are none"
+    assert (fine["v"], none["v"]) == ('["NaN,]"]', None)
+
+
+@pytest.mark.parametrize("value", ["{'a': 'x'::BLOB}", "['x'::BLOB]", "MAP {'a': 'x'::BLOB}"])
+def test_bytes_inside_of_a_value_are_refused_with_the_remedy(tmp_path: Path, value: str) -> None:
+    with duckdb_source(tmp_path) as source, pytest.raises(SourceError, match="bytes") as caught:
+        read(source, f"SELECT 'x' AS user_account_id, {value} AS v", "v")
+    assert "hex or base64" in (caught.value.hint or "")
+
+
+def test_the_name_of_the_column_of_reasons_is_taken(tmp_path: Path) -> None:
+    with duckdb_source(tmp_path) as source, pytest.raises(SourceError, match=INVALID) as caught:
+        read(source, f"SELECT 'x' AS user_account_id, 'secret' AS {INVALID}", INVALID)
+    assert "give that column another name" in (caught.value.hint or "")
+
+
+@contextmanager
+def duckdb_source(folder: Path) -> Iterator[Source]:
+    path = folder / "shop.duckdb"
+    duckdb.connect(str(path)).close()
+    with Database("duckdb", f"duckdb:///{path}", "auto").open() as source:
+        yield source

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from segsync.engine.facts import Asked, Deferred, Difference
 from segsync.engine.join import Join
-from segsync.engine.normalising import EXPIRED, NO_ROW_EXPIRY, SEPARATOR_SQL, Shape
+from segsync.engine.normalising import (
+    EXPIRED,
+    IDENTIFIER_COLUMNS,
+    NO_HASH,
+    NO_ROW_EXPIRY,
+    NUL_INSIDE,
+    SEPARATOR_SQL,
+    TOLD_BY_SOURCE,
+    Shape,
+    reason_sql,
+)
 from segsync.engine.rules import ADD, FORGET, REMOVE, RENEW, UPDATE, change_sql
 from segsync.engine.session import Cursor
 from segsync.engine.snapshot import Snapshot
@@ -122,7 +132,7 @@ def _removes_again(cursor: Cursor, number: int, shape: Shape, asked: Asked) -> b
         f"ON {shape.keyspace_sql} = p.keyspace AND d.identifier = p.identifier"
     )
     if asked.spares_invalid:
-        removed += f" WHERE p.identifier NOT IN ({_spared_sql(number)})"
+        removed = f"(SELECT p.identifier FROM {removed}) WHERE NOT {_spared_sql(number)}"
     return _count(cursor, removed) > 0
 
 
@@ -191,9 +201,21 @@ def _load_rejects(cursor: Cursor, number: int, rejects: pyarrow.RecordBatchReade
 
 
 def _spared_sql(number: int) -> str:
-    """The identifiers of invalid rows, but for those whose own expiry has passed: they go."""
+    """Whether an invalid row may be that of an `identifier`.
+
+    One whose own expiry has passed is not: who is named there goes. One whose identifier the source
+    could not give, or of which it is not the hash that is sent, may be anybody's.
+    """
+    nobody = f"({EXPIRED}, {NUL_INSIDE})"
     named = f"unnest(string_split(identifier, {SEPARATOR_SQL}))"
-    return f"SELECT {named} FROM invalid_{number} WHERE invalid <> {EXPIRED}"
+    unread = " OR ".join(
+        f"contains({reason_sql('identifier')}, '`{name}` ')" for name in IDENTIFIER_COLUMNS
+    )
+    return (
+        f"(identifier IN (SELECT {named} FROM invalid_{number} WHERE invalid NOT IN {nobody}) "
+        f"OR EXISTS (FROM invalid_{number} WHERE invalid = {NO_HASH} "
+        f"OR invalid = {TOLD_BY_SOURCE} AND ({unread})))"
+    )
 
 
 def _spare_invalid(cursor: Cursor, number: int) -> int:
@@ -202,7 +224,7 @@ def _spare_invalid(cursor: Cursor, number: int) -> int:
 
     Who is of unknown outcome stays so: what the row wants is not known, but surely no removal.
     """
-    spared = f"changed_{number} WHERE change = {REMOVE} AND identifier IN ({_spared_sql(number)})"
+    spared = f"changed_{number} WHERE change = {REMOVE} AND {_spared_sql(number)}"
     count = _count(cursor, f"{spared} AND confirmed")
     cursor.execute(f"DELETE FROM {spared}")
     return count

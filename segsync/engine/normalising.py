@@ -36,19 +36,22 @@ EARLIEST_MS = 100_000_000_000
 LATEST_MS = 253_402_300_799_999
 ADDRESS = "[^@\\s]+@[^@\\s]+[.][A-Za-z]{2,}"
 WHITE_SPACE = " \t\n\r\f\v\u00a0"
+TRIMMED_EMAIL = f"trim(email, {quoted(WHITE_SPACE)})"
 
 SEPARATOR_SQL = "chr(0)"
 """Between what an invalid row has: the reason that its source told, and its identifiers."""
 
 TOLD_BY_SOURCE = 1
 EXPIRED = 2
+NUL_INSIDE = 6
 NO_ADDRESS = 9
+NO_HASH = 15
 REASONS: Mapping[int, str] = {
     EXPIRED: "its expiration_ts has passed",
     3: "no identifier: every identifier column is NULL",
     4: "more than one identifier",
     5: "empty identifier",
-    6: "identifier with a NUL character",
+    NUL_INSIDE: "identifier with a NUL character",
     7: f"identifier longer than {LONGEST_IDENTIFIER} bytes",
     8: "compartment_id is empty, or has a NUL character",
     NO_ADDRESS: "not an e-mail address",
@@ -57,7 +60,7 @@ REASONS: Mapping[int, str] = {
     12: "data_bag is not a JSON object (with each key once, and no NaN)",
     13: f"data bag larger than {LARGEST_DATA_BAG} bytes",
     14: "data_bag has a number that 64 bits cannot hold: write it as a text",
-    15: "email_hash is an address: call the column `email`, and set `hash_email`",
+    NO_HASH: "email_hash is an address: call the column `email`, and set `hash_email`",
 }
 
 
@@ -164,7 +167,7 @@ class Normalising:
     def _value_sql(self, name: str) -> str:
         if name != "email":
             return column(name)
-        return f"{self.segment.hash_email}(lower(trim(email, {quoted(WHITE_SPACE)})))"
+        return f"{self.segment.hash_email}(lower({TRIMMED_EMAIL}))"
 
     def _identifier_sql(self) -> str:
         """The identifier; of an invalid row all that it has."""
@@ -219,15 +222,15 @@ class Normalising:
         for name in names:
             checks += [
                 f"WHEN {name} = '' THEN 5",
-                f"WHEN contains({name}, chr(0)) THEN 6",
+                f"WHEN contains({name}, chr(0)) THEN {NUL_INSIDE}",
                 f"WHEN strlen({name}) > {LONGEST_IDENTIFIER} THEN 7",
             ]
         if "compartment_id" in self._columns:
             checks.append("WHEN compartment_id = '' OR contains(compartment_id, chr(0)) THEN 8")
         if "email_hash" in self._columns:
-            checks.append(f"WHEN regexp_full_match(email_hash, '{ADDRESS}') THEN 15")
+            checks.append(f"WHEN regexp_full_match(email_hash, '{ADDRESS}') THEN {NO_HASH}")
         if "email" in self._columns:
-            checks.append(f"WHEN email NOT LIKE '%_@_%' THEN {NO_ADDRESS}")
+            checks.append(f"WHEN {TRIMMED_EMAIL} NOT LIKE '%_@_%' THEN {NO_ADDRESS}")
         if "data_bag" in self._columns:
             checks.append(f"WHEN strlen(data_bag) > {LARGEST_DATA_BAG} THEN 13")
             checks.append(f"WHEN data_bag IS NOT NULL AND NOT {is_object_sql('data_bag')} THEN 12")

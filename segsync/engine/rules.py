@@ -35,7 +35,7 @@ def change_sql(shape: Shape, policy: Policy, beside: str) -> str:
 def _due_sql(shape: Shape, policy: Policy) -> str:
     """True for an unchanged member that is sent again: before it lapses, or to assert it."""
     if shape.row_expires_sql != NO_ROW_EXPIRY:
-        return f"({shape.row_expires_sql} = {NEVER} AND {_reassert_sql(policy)})"
+        return _reassert_sql(policy)
     return _renewal_sql(policy) if policy.expiration_minutes != NEVER else _reassert_sql(policy)
 
 

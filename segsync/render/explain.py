@@ -70,13 +70,14 @@ def facts(segment: SegmentPlan) -> tuple[str, ...]:
         )
     if counts.forget:
         members = figures.plural(counts.forget, "member")
-        found.append(f"{members} lapsed and no longer in the query: dropped without a command")
+        where = "in no valid row of" if counts.invalid else "no longer in"
+        found.append(f"{members} lapsed and {where} the query: dropped without a command")
     if counts.settled:
         rejects = figures.plural(counts.settled, "rejected command")
         found.append(f"{rejects} no longer needed: dropped")
     if counts.spared:
         members = figures.plural(counts.spared, "member")
-        found.append(f"{members} left as they are: their rows are there, but invalid")
+        found.append(f"{members} left as they are, not renewed: their rows may be invalid ones")
     return tuple(found)
 
 

@@ -14,7 +14,6 @@ HORIZONS = (1, 7, 30)
 """Days ahead."""
 NONE = (0,) * len(HORIZONS)
 MOST_RUNS = 50
-LAST_MS = 2**62
 MAYBE_UNSENT = "perhaps unsent"
 """Some commands of the run were not sent, and the state does not tell which."""
 
@@ -135,26 +134,26 @@ def _forecast(
     """What time brings to a segment's members: of renewals, the middle of their spread."""
     lead = _lead_ms(segment) if segment else 0
     ahead = [now_ms + days * DAY_MS for days in HORIZONS]
-    lapsed, ever, *counts = state.expiring(
-        item.number, [now_ms, LAST_MS, *ahead, *(moment + lead for moment in ahead)]
+    lapsed, *counts = state.expiring(
+        item.number, [now_ms, *ahead, *(moment + lead for moment in ahead)]
     )
     due = tuple(count - lapsed for count in counts)
     renews = NONE
-    if segment and not _may_last(segment):
+    if segment and _is_renewed(segment):
         renews = due[len(HORIZONS) :]
     elif segment and segment.reassert_minutes != NEVER:
-        renews = _reassertions(segment, item.reasserted_at, members - ever, now_ms)
+        renews = _reassertions(segment, item.reasserted_at, members - lapsed, now_ms)
     return _Forecast(lapsed, due[: len(HORIZONS)], renews)
 
 
 def _reassertions(
-    segment: Segment, reasserted_at: int, lasting: int, now_ms: int
+    segment: Segment, reasserted_at: int, members: int, now_ms: int
 ) -> tuple[int, ...]:
-    """Of the members that never expire, those whose turn comes: it is spread evenly."""
+    """Of so many members, those whose turn comes: it is spread evenly."""
     period = segment.reassert_minutes * MINUTE_MS
     since = reasserted_at or now_ms - period // FIRST_REASSERTED
     shares = (min(1.0, (now_ms - since + days * DAY_MS) / period) for days in HORIZONS)
-    return tuple(round(max(0.0, share) * lasting) for share in shares)
+    return tuple(round(max(0.0, share) * members) for share in shares)
 
 
 def _outcomes(state: State) -> dict[int, str]:
@@ -180,8 +179,8 @@ def _outcomes(state: State) -> dict[int, str]:
     return found
 
 
-def _may_last(segment: Segment) -> bool:
-    return segment.expiration_minutes == NEVER or _has_row_expiry(segment)
+def _is_renewed(segment: Segment) -> bool:
+    return segment.expiration_minutes != NEVER and not _has_row_expiry(segment)
 
 
 def _has_row_expiry(segment: Segment) -> bool:

@@ -8,12 +8,11 @@ from typing import Literal
 
 from segsync.errors import SourceError
 from segsync.secret import Secret, secrets_of
-from segsync.source.columns import check_columns
+from segsync.source.columns import INVALID, check_columns
 from segsync.source.lane import Column, Lane
 from segsync.source.messages import Translator
 from segsync.source.query import LEXES, STANDARD
 from segsync.source.reading import QueryResult, Source
-from segsync.source.values import INVALID
 
 __all__ = [
     "INVALID",

@@ -15,6 +15,8 @@ COMPARTMENT = "compartment_id"
 EMAIL = "email"
 EXPIRATION = "expiration_ts"
 DATA_BAG = "data_bag"
+INVALID = "__invalid"
+"""The column that says what is wrong with a row, in words; NULL where nothing is."""
 RESERVED = (*IDENTIFIERS, COMPARTMENT, EMAIL, EXPIRATION, DATA_BAG)
 """The columns that have a meaning of their own."""
 
@@ -82,6 +84,8 @@ def _data_bag_problems(segment: Segment, found: list[str]) -> Problems:
             "keep one of the two",
         )
     for name in segment.data_bag:
+        if name.lower() == INVALID:
+            yield f"`{name}` is a name that segsync uses itself", "give that column another name"
         if name.lower() in RESERVED:
             yield (
                 f"`{name}` has a meaning of its own, so it cannot be listed under `data_bag:`",

@@ -42,6 +42,8 @@ MYSQL = Dialect(
         "SET SESSION time_zone = '+00:00'",
         # The server gives up on a reader that pauses for longer than this.
         "SET SESSION net_write_timeout = 3600",
+        # A limit that the server sets for careless people would end a result early, unnoticed.
+        "SET SESSION sql_select_limit = 18446744073709551615",
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     ),

@@ -17,6 +17,12 @@ UNREADABLE_MS = -(2**63)
 """Stands for an expiry that is no point in time."""
 
 
+LONG_AGO_MS = 100_000_000_000
+"""March 1973. An expiry that is an earlier point in time is given as this one, which has passed as
+well: 0 would be never, and what is between may be a number of seconds.
+"""
+
+
 class Tag(StrEnum):
     """First character of a tagged text: what the rest of it is."""
 

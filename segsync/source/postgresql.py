@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from segsync.model import ParamValue, Segment
 from segsync.source.columns import EMAIL, Role, refused, role
-from segsync.source.fragments import MARK, UNREADABLE_MS, Form, Tag, quote
+from segsync.source.fragments import LONG_AGO_MS, MARK, UNREADABLE_MS, Form, Tag, quote
 from segsync.source.lane import Column, Projection
 
 SESSION = (
@@ -148,8 +148,10 @@ def _expiration(segment: Segment, column: Described, x: str) -> str:
     elif column.type in TIMES:
         readable = _in_range(x, column.type)
         value = f"(extract(epoch FROM date_trunc('milliseconds', {x})) * 1000)::int8"
+        value = f"greatest({value}, {LONG_AGO_MS})"
     elif column.type == "date":
-        readable, value = f"isfinite({x})", f"({x} - DATE '1970-01-01')::int8 * 86400000"
+        readable = f"isfinite({x})"
+        value = f"greatest(({x} - DATE '1970-01-01')::int8 * 86400000, {LONG_AGO_MS})"
     elif column.type in TEXTS:
         # A bare NULL is of type text; it is an expiry, and every other text is none.
         readable, value = "FALSE", "NULL::int8"

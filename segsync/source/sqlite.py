@@ -13,7 +13,7 @@ from urllib.parse import quote as quote_url
 from segsync.errors import SourceError
 from segsync.model import Segment
 from segsync.source.columns import Role, check_columns, role
-from segsync.source.fragments import MARK, UNREADABLE_MS, Form, Tag, quote
+from segsync.source.fragments import LONG_AGO_MS, MARK, UNREADABLE_MS, Form, Tag, quote
 from segsync.source.lane import Column, Projection
 
 BUSY_TIMEOUT_MS = 10_000
@@ -135,7 +135,7 @@ def _expiration(x: str) -> str:
         f" WHEN 'real' THEN CASE WHEN abs({x}) < 9e18 THEN CAST({x} AS INTEGER)"
         f" ELSE {UNREADABLE_SQL} END"
         f" WHEN 'text' THEN CASE WHEN date({day}, '+0 days') = {day}"
-        f" THEN coalesce({moment}, {UNREADABLE_SQL}) ELSE {UNREADABLE_SQL} END"
+        f" THEN coalesce(max({moment}, {LONG_AGO_MS}), {UNREADABLE_SQL}) ELSE {UNREADABLE_SQL} END"
         f" ELSE {UNREADABLE_SQL} END"
     )
 

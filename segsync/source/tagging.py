@@ -14,14 +14,16 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from segsync.source.fragments import MARK, UNREADABLE_MS, Tag
-from segsync.source.values import NOT_FINITE
+from segsync.source.fragments import LONG_AGO_MS, MARK, UNREADABLE_MS, Tag
+from segsync.source.values import NO_JSON, NOT_FINITE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Values = Sequence[Any]
 INT64 = range(-(2**63) + 1, 2**63)
+LAX_JSON = "(?i)nan|inf|,\\s*[}\\]]"
+"""What DuckDB's parser of JSON lets through, though it is none; perhaps inside of a text."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -70,9 +72,9 @@ def milliseconds(values: Values) -> pa.Array:
         return pa.nulls(len(values), pa.int64())
     moments = _moments(values, types)
     if moments is not None:
-        return moments.cast(pa.timestamp("us")).cast(pa.timestamp("ms"), safe=False).view("int64")
+        return _not_long_ago(moments.cast(pa.timestamp("us")).cast(pa.timestamp("ms"), safe=False))
     if types == {date}:
-        return pa.array(values, pa.date32()).cast(pa.timestamp("ms")).view("int64")
+        return _not_long_ago(pa.array(values, pa.date32()).cast(pa.timestamp("ms")))
     if bool in types or not all(issubclass(t, int | float | Decimal | date | str) for t in types):
         raise UnfitError(
             _names(types), "CAST it to a timestamp, or give a number of milliseconds since 1970"
@@ -94,7 +96,25 @@ def tagged(values: Values) -> pa.Array:
 
 def tagged_json(values: Values) -> pa.Array:
     """Values of the data bag that the database knows to be JSON, as texts or decoded."""
-    return _prefixed(Tag.FRAGMENT, texts(values))
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = texts(values)
+    fragments = _prefixed(Tag.FRAGMENT, array)
+    suspects = pc.indices_nonzero(pc.match_substring_regex(array, LAX_JSON)).to_pylist()
+    bad = {number for number in suspects if not _is_json(array[number].as_py())}
+    if not bad:
+        return fragments
+    is_bad = pa.array([number in bad for number in range(len(array))])
+    return pc.if_else(is_bad, MARK + NO_JSON, fragments)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, parse_constant=int)
+    except ValueError:
+        return False
+    return True
 
 
 def tagged_moments(values: Values) -> pa.Array:
@@ -103,6 +123,12 @@ def tagged_moments(values: Values) -> pa.Array:
 
     array = tagged(values)
     return pc.replace_substring_regex(array, f"^{Tag.LOCAL_TIME.value}", Tag.MOMENT.value)
+
+
+def _not_long_ago(moments: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.max_element_wise(moments.view("int64"), LONG_AGO_MS, skip_nulls=False)
 
 
 def _types(values: Values) -> set[type]:
@@ -135,9 +161,9 @@ def _ms(value: float | Decimal | date | str) -> int:
         return UNREADABLE_MS
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MILLISECOND
+        return max((moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MILLISECOND, LONG_AGO_MS)
     if isinstance(value, date):
-        return (value - date(1970, 1, 1)).days * 86_400_000
+        return max((value - date(1970, 1, 1)).days * 86_400_000, LONG_AGO_MS)
     if not isfinite(value) or int(value) not in INT64:
         return UNREADABLE_MS
     return int(value)
@@ -240,7 +266,13 @@ def _tag(value: Any) -> str:
 def _json(value: Any) -> str:
     try:
         return json.dumps(
-            value, ensure_ascii=False, allow_nan=False, default=str, separators=(",", ":")
+            value, ensure_ascii=False, allow_nan=False, default=_nested, separators=(",", ":")
         )
     except ValueError:
         return MARK + NOT_FINITE
+
+
+def _nested(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise UnfitError("bytes inside of a value", "encode them as text (hex or base64)")
+    return str(value)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segsync.errors import SourceError
-from segsync.source.columns import EXPIRATION
+from segsync.source.columns import EXPIRATION, INVALID
 from segsync.source.fragments import MARK, UNREADABLE_MS
 from segsync.source.lane import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INVALID = "__invalid"
-"""The column that says what is wrong with a row, in words; NULL where nothing is."""
-
 NOT_FINITE = "is NaN or infinite, which JSON cannot carry"
+NO_JSON = "is no JSON: NaN, Infinity and a comma at an end are none"
 NO_TIME = "is no point in time: give a timestamp, a date, or a number of milliseconds since 1970"
 
 

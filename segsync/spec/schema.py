@@ -160,7 +160,7 @@ class Defaults(_Closed):
     reassert: Duration = Field(
         default=0,
         description="Say every member again once in this time, even where nothing changed; for"
-        " those that never expire. Default: never.",
+        " those that are not renewed: who never expire, or when their row says. Default: never.",
     )
     guard: GuardEntry = Field(
         default_factory=GuardEntry,
