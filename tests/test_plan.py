@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from segsync.model import Address, Guard
+from segsync.exits import Exit
+from segsync.model import Address, Guard, Part
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus, check_guards, removed_entry
 
 EACH = Counts(
@@ -49,6 +50,7 @@ def test_what_follows_from_the_figures() -> None:
     assert EACH.commands == 4 + 8 + 16 + 32
     assert EACH.dropped == 64 + 128
     assert EACH.after == 124 - 20 + 30 + 5
+    assert EACH.removed_uncounted == 32 - (1000 + 4 - 139)
     assert EACH.possible == 1000 + 7
     assert EACH.left_alone == 96 - (60 - 30)
 
@@ -64,6 +66,45 @@ def segment(status: SegmentStatus, **fields: Any) -> SegmentPlan:
 
 def plan(*segments: SegmentPlan) -> Plan:
     return Plan("lineage", 1, "sha256", "1509", "https://api", 0, segments, ())
+
+
+def test_what_is_not_said_of_a_plan_is_not_so() -> None:
+    one, all_ = segment(SegmentStatus.OK), plan()
+    assert (one.keep, one.waiting, one.renamed_from, one.place) == (False, False, None, None)
+    assert (one.violations, one.samples, one.invalid_reasons) == ((), (), {})
+    assert (all_.partial, all_.open_run, all_.watched, all_.ranges) == (False, None, (), ())
+    assert all_.last_submitted_ms == 0
+
+
+def test_a_plan_adds_up_what_its_segments_send() -> None:
+    """What is blocked, cannot be read or is in no spec any more is not sent."""
+    segments = [segment(status, number=n, counts=EACH) for n, status in enumerate(SegmentStatus)]
+    parts = (Part(1, 1, 1, 10, 700), Part(2, 2, 11, 20, 34))
+    whole = replace(plan(*segments), parts=parts)
+    assert asdict(whole.totals) == {name: 2 * count for name, count in asdict(EACH).items()}
+    assert whole.size == 734
+    assert whole.sending == {0, 3}
+    assert [item.number for item in whole.dropped] == [3]
+    assert whole.exits == {Exit.ERROR, Exit.REFUSED}
+    assert plan(segments[0], segments[3], segments[4]).exits == set()
+    found = whole.with_status(SegmentStatus.ERROR, SegmentStatus.OK)
+    assert [item.status for item in found] == [SegmentStatus.OK, SegmentStatus.ERROR]
+    assert plan().totals == Counts()
+
+
+@pytest.mark.parametrize(
+    ("last_run_ms", "is_out_of_time"), [(0, False), (1_300_000, False), (1_300_001, True)]
+)
+def test_a_plan_may_be_five_minutes_older_than_the_last_run(
+    last_run_ms: int, is_out_of_time: bool
+) -> None:
+    made = replace(plan(), created_at_ms=1_000_000, last_submitted_ms=last_run_ms)
+    assert made.is_out_of_time is is_out_of_time
+
+
+def test_the_states_of_a_segment_are_words_that_programs_read() -> None:
+    words = {status: status.value for status in SegmentStatus}
+    assert words == {status: status.name.lower() for status in SegmentStatus}
 
 
 @pytest.mark.parametrize(
