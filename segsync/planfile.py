@@ -99,8 +99,12 @@ def _hash_file(path: Path) -> str:
 def check_there(path: Path) -> None:
     """Raise PlanFileError where there is no such file."""
     if not path.exists():
-        hint = "make one with `segsync plan --out`"
-        raise PlanFileError(f"there is no plan file {path}", hint=hint)
+        raise _missing(path)
+
+
+def _missing(path: Path) -> PlanFileError:
+    hint = "make one with `segsync plan --out`"
+    return PlanFileError(f"there is no plan file {path}", hint=hint)
 
 
 def lineage_of(path: Path, state: Path) -> str:
@@ -176,8 +180,7 @@ def _extract(path: Path, commands: Path) -> tuple[bytes, bytes]:
                 shutil.copyfileobj(packed, file)
             return archive.read(PLAN), archive.read(SEAL)
     except FileNotFoundError:
-        check_there(path)
-        raise
+        raise _missing(path) from None
     except OSError as error:
         raise PlanFileError(f"the plan {path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
@@ -237,7 +240,7 @@ def _to_json(planned: Planned) -> bytes:
         "reasserted": list(planned.reasserted),
         "keyspaces": [_place_row(number, place) for number, place in places if place[0] in numbers],
     }
-    return json.dumps(document, allow_nan=False, default=dict).encode()
+    return json.dumps(document, default=dict).encode()
 
 
 def _place_row(number: int, place: Place) -> list[Any]:

@@ -129,7 +129,7 @@ def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> No
                 f"an upload of run {run.serial} that had been given up was executed late: "
                 f"its {count:,} members are said once more"
             )
-        if sending.unfinished and not applying.assume_finished:
+        if sending.unfinished:
             applying.progress.say(
                 f"execution {sending.unfinished} of run {run.serial}, which was given up, has not "
                 "ended: what it does is said once more when it has"

@@ -64,9 +64,7 @@ def _reason(example: Example, segment: Segment | None) -> str:
             return f"stays, and would lapse on {expiry}" if expiry else "asserted once more"
         case "remove":
             return "no longer in the query" if segment else "the segment is removed"
-        case "conflict":
-            return "returned with different data bag or expiry"
-    return "lapsed, and no longer in the query"
+    return "returned with different data bag or expiry"
 
 
 def _date(epoch_ms: int | None) -> str | None:

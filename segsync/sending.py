@@ -48,7 +48,7 @@ class Sending:
     progress: Progress
     run: Run
     max_age_minutes: int
-    age_minutes: int = 0
+    age_minutes: int
     problems: list[str] = field(default_factory=list)
     unfinished: str | None = None
     """An execution that did not end while it was waited for."""
@@ -148,7 +148,7 @@ class Sending:
         )
 
     def _pause(self, attempt: int, why: str) -> None:
-        seconds = min(0.5 * 2**attempt, 30.0)
+        seconds = 0.5 * 2**attempt
         self.progress.say(f"{why}; trying again in {seconds:.0f} s")
         self.clock.sleep(seconds)
 
@@ -232,9 +232,11 @@ class Sending:
                 return executions
             if self.clock.monotonic() >= deadline:
                 self.unfinished = active[0].id if active else None
+                without_counts = [item.id for item in executions if _lacks_counts(item)]
+                [awaited, *_] = [*(item.id for item in active), *sorted(missing), *without_counts]
                 raise StillRunning(
-                    f"execution {self.unfinished or '?'} of import {import_id} has not "
-                    f"finished within {self.max_age_minutes} minutes",
+                    f"execution {awaited} of import {import_id} has not finished within "
+                    f"{self.max_age_minutes} minutes",
                     hint="run `segsync apply` again: it goes on waiting before anything is sent",
                 )
             self.clock.sleep(pause)

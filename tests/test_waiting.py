@@ -166,6 +166,26 @@ def test_one_that_does_not_end_is_waited_for_until_the_run_is_old(
     assert sending.unfinished == "5"
 
 
+@pytest.mark.parametrize(
+    ("shown", "expected", "awaited"),
+    [
+        ([ended("4")], ["7", "6"], "6"),
+        ([ended("4"), ended("5", None)], ["6"], "6"),
+        ([ended("4"), ended("5", None), ended("6", None)], ["4"], "5"),
+        ([ended("4", None), running("5"), running("3")], ["2"], "5"),
+    ],
+)
+def test_of_an_old_run_whatever_was_waited_for_is_named(
+    make: Make, shown: list[Execution], expected: list[str], awaited: str
+) -> None:
+    """Nothing can be waited for any more, and it may not even be there."""
+    sending, watched, _ = make(lambda _: shown, age_minutes=60)
+    with pytest.raises(StillRunning, match=f"^execution {awaited} of import 9 has not finished"):
+        sending.wait("9", NOBODY, frozenset(expected))
+    assert watched.asked == [0]
+    assert sending.unfinished == (awaited if running(awaited) in shown else None)
+
+
 def test_one_that_is_expected_and_does_not_show_is_looked_for_half_a_minute(make: Make) -> None:
     sending, watched, _ = make(lambda _: [ended("5"), running("8")])
     with pytest.raises(StillRunning) as caught:

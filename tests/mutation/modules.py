@@ -9,7 +9,7 @@ HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
 _CLOSING = ("test_rejects", "test_late_removals", "test_apply", "test_rekeying", "test_state_file")
 _SENDING = (
-    "test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying",
+    "test_waiting", "test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying",
     "test_late_executions",
 )  # fmt: skip
 
@@ -70,31 +70,37 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/state/hiding.py": ("test_rejects", "test_apply", "test_recovery"),
     "segsync/sending.py": _SENDING,
-    "segsync/judging.py": ("test_rejects", *_SENDING),
+    "segsync/judging.py": ("test_judging", "test_rejects", *_SENDING),
     "segsync/recovery.py": (
-        "test_sending", "test_recovery", "test_late_executions", "test_rejects", "test_rekeying",
+        "test_recovered_parts", "test_sending", "test_recovery", "test_late_executions",
+        "test_rejects", "test_rekeying",
     ),
     "segsync/runs.py": (
-        "test_apply", "test_state_file", "test_recovery", "test_rejects", "test_expiry", "test_cli",
+        "test_apply_steps", "test_apply", "test_state_file", "test_recovery", "test_rejects",
+        "test_expiry", "test_cli",
     ),
     "segsync/reconcile.py": (
-        "test_apply", "test_planfile", "test_recovery", "test_state_file", "test_late_executions",
-        "test_state_migrations", "test_old_copies",
+        "test_apply_steps", "test_apply", "test_planfile", "test_recovery", "test_state_file",
+        "test_late_executions", "test_state_migrations", "test_old_copies",
     ),
-    "segsync/own_state.py": ("test_apply", "test_state_file", "test_old_copies", "test_cli"),
+    "segsync/own_state.py": (
+        "test_apply_steps", "test_apply", "test_state_file", "test_old_copies", "test_cli",
+    ),
     "segsync/planning.py": (
-        "test_apply", "test_planfile", "test_rejects", "test_expiry", "test_state_file",
-        "test_cli_guidance",
+        "test_apply_steps", "test_apply", "test_planfile", "test_rejects", "test_expiry",
+        "test_state_file", "test_cli_guidance",
     ),
     "segsync/comparison.py": (
-        "test_apply", "test_rejects", "test_expiry", "test_planfile", "test_state_file",
-        "test_late_executions",
+        "test_samples", "test_apply_steps", "test_recovered_parts", "test_apply", "test_rejects",
+        "test_expiry", "test_planfile", "test_state_file", "test_late_executions",
     ),
-    "segsync/sampling.py": ("test_compare", "test_apply", "test_render_plan", "test_cli"),
+    "segsync/sampling.py": (
+        "test_samples", "test_compare", "test_apply", "test_render_plan", "test_cli",
+    ),
     "segsync/uncompared.py": ("test_apply", "test_cli", "test_cli_guidance"),
-    "segsync/lookups.py": ("test_apply", "test_planfile"),
+    "segsync/lookups.py": ("test_lookups", "test_apply", "test_planfile"),
     "segsync/selection.py": ("test_apply", "test_cli"),
-    "segsync/planfile.py": ("test_planfile", "test_cli"),
+    "segsync/planfile.py": ("test_planfile_reasons", "test_planfile", "test_cli"),
     "segsync/plan.py": ("test_plan", "test_apply", "test_planfile", "test_render_plan"),
     "segsync/report.py": ("test_render_report", "test_rejects", "test_apply", "test_recovery"),
     "segsync/exits.py": ("test_exits", "test_apply", "test_rejects", "test_cli"),
