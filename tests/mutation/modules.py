@@ -87,8 +87,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_apply_steps", "test_apply", "test_state_file", "test_old_copies", "test_cli",
     ),
     "segsync/planning.py": (
-        "test_apply_steps", "test_apply", "test_planfile", "test_rejects", "test_expiry",
-        "test_state_file", "test_cli_guidance",
+        "test_planning", "test_apply_steps", "test_apply", "test_planfile", "test_rejects",
+        "test_expiry", "test_state_file", "test_cli_guidance",
     ),
     "segsync/comparison.py": (
         "test_samples", "test_apply_steps", "test_recovered_parts", "test_apply", "test_rejects",
