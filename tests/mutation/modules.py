@@ -76,8 +76,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_rejects", "test_rekeying",
     ),
     "segsync/runs.py": (
-        "test_apply_steps", "test_apply", "test_state_file", "test_recovery", "test_rejects",
-        "test_expiry", "test_cli",
+        "test_apply_steps", "test_judging", "test_apply", "test_state_file", "test_recovery",
+        "test_rejects", "test_expiry", "test_cli",
     ),
     "segsync/reconcile.py": (
         "test_apply_steps", "test_apply", "test_planfile", "test_recovery", "test_state_file",
