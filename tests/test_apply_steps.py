@@ -19,6 +19,8 @@ from segsync.own_state import reading_state, writing_state
 from segsync.plan import Plan
 from segsync.state import Identity, create, open_state
 from segsync.state.file import PAGE_SIZE
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import Passing, apply_until_killed
 from tests.support.world import Said, World, assert_sound
 
@@ -26,6 +28,14 @@ from tests.support.world import Said, World, assert_sound
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with World(tmp_path / "world") as made:
+        made.define("vip", rows=["a", "b"])
+        yield made
+
+
+@pytest.fixture
+def lean() -> Iterator[World]:
+    """A quick one, for what does not look at files, threads and queries."""
+    with in_one_thread() as folder, LeanWorld(folder / "world") as made:
         made.define("vip", rows=["a", "b"])
         yield made
 
@@ -42,7 +52,7 @@ class Asked(Passing):
         return self._inner.find_imports(*prefixes)
 
 
-def test_whoever_thinks_for_more_than_a_minute_is_asked_for_once_more(world: World) -> None:
+def test_whoever_thinks_for_more_than_a_minute_is_asked_for_once_more(lean: World) -> None:
     """Another copy of the state may have been used meanwhile, if something is sent."""
     made: list[Asked] = []
 
@@ -52,13 +62,13 @@ def test_whoever_thinks_for_more_than_a_minute_is_asked_for_once_more(world: Wor
 
     def thinking(seconds: float, agreed: bool) -> Callable[[Plan], bool]:
         def confirm(_: Plan) -> bool:
-            world.clock.sleep(seconds)
+            lean.clock.sleep(seconds)
             return agreed
 
         return confirm
 
-    world.clock.sleep(1000)
-    world.wrap = wrap
+    lean.clock.sleep(1000)
+    lean.wrap = wrap
     for seconds, agreed, is_changed, times in [
         (61, False, True, 1),
         (0, True, True, 1),
@@ -67,18 +77,18 @@ def test_whoever_thinks_for_more_than_a_minute_is_asked_for_once_more(world: Wor
         (61, True, True, 2),
     ]:
         if is_changed:
-            world.fill("vip", [*world.tables["vip"].rows, (f"u{len(made)}",)])
-        report = world.apply(confirm=thinking(seconds, agreed))
+            lean.fill("vip", [*lean.tables["vip"].rows, (f"u{len(made)}",)])
+        report = lean.apply(confirm=thinking(seconds, agreed))
         assert made[-1].times == times
         assert (report.run is not None) == (agreed and is_changed)
 
 
-def test_an_apply_tells_how_long_its_run_has_taken(world: World) -> None:
-    world.clock.sleep(1000)
-    world.emulator.faults.add("upload", ExecutionScript(starts_after_polls=3))
-    report = world.apply()
+def test_an_apply_tells_how_long_its_run_has_taken(lean: World) -> None:
+    lean.clock.sleep(1000)
+    lean.emulator.faults.add("upload", ExecutionScript(starts_after_polls=3))
+    report = lean.apply()
     assert report.run is not None
-    assert report.run.seconds == pytest.approx(world.clock.monotonic() - 1000)
+    assert report.run.seconds == pytest.approx(lean.clock.monotonic() - 1000)
     assert 0 < report.run.seconds < 100
 
 
@@ -92,11 +102,11 @@ class Tidying(Passing):
 
 
 def test_a_payload_that_somebody_has_taken_away_when_it_was_sent_is_not_missed(
-    world: World,
+    lean: World,
 ) -> None:
-    world.wrap = Tidying
-    assert world.apply().exit is Exit.DONE
-    assert_sound(world)
+    lean.wrap = Tidying
+    assert lean.apply().exit is Exit.DONE
+    assert_sound(lean)
 
 
 # -------------------------------------------------------------------- digests of another engine
@@ -115,25 +125,25 @@ def digests(world: World) -> tuple[int, list[int]]:
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_digests_are_made_anew_before_anything_is_sent(
-    world: World, tmp_path: Path, saved: bool
+    lean: World, tmp_path: Path, saved: bool
 ) -> None:
     """Of those that nothing is sent to as well, and of those that do not say their compartment."""
     places = [("a", "1"), ("b", "2")]
-    world.define("places", "user_account_id", "compartment_id", rows=places)
-    world.apply()
-    good = digests(world)
-    with_other_digests(world)
-    assert digests(world) != good
+    lean.define("places", "user_account_id", "compartment_id", rows=places)
+    lean.apply()
+    good = digests(lean)
+    with_other_digests(lean)
+    assert digests(lean) != good
     if saved:
-        world.accounts("vip", "a", "b")
-        world.save(tmp_path / "plan")
-        world.apply_saved(tmp_path / "plan")
+        lean.accounts("vip", "a", "b")
+        lean.save(tmp_path / "plan")
+        lean.apply_saved(tmp_path / "plan")
     else:
-        world.apply()
-    assert digests(world) == good
+        lean.apply()
+    assert digests(lean) == good
     with Engine(Keyspaces([])) as engine:
         assert good[0] == engine.digest_probe()
-    assert_sound(world)
+    assert_sound(lean)
 
 
 def damaged(world: World) -> None:
@@ -278,16 +288,16 @@ def test_a_state_of_others_is_left_alone_from_the_first_run_on(world: World, is_
     assert len(world.emulator.request_log) == requests
 
 
-def test_an_old_copy_is_refused_before_anybody_is_asked(world: World) -> None:
-    world.apply()
-    world.emulator.add_import(f"segsync-{world.lineage}-00000002")
+def test_an_old_copy_is_refused_before_anybody_is_asked(lean: World) -> None:
+    lean.apply()
+    lean.emulator.add_import(f"segsync-{lean.lineage}-00000002")
     asked: list[Plan] = []
 
     def confirm(plan: Plan) -> bool:
         asked.append(plan)
         return True
 
-    world.accounts("vip", "a")
+    lean.accounts("vip", "a")
     with pytest.raises(StateStale, match="is at serial 1, and the platform has seen run 2"):
-        world.apply(confirm=confirm)
+        lean.apply(confirm=confirm)
     assert asked == []

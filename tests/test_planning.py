@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ from segsync.model import DAY_MS, Address
 from segsync.plan import SegmentStatus
 from segsync.planning import Planner, PlanOptions, layout_of, open_engine, targets
 from segsync.state import StateSegment, open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.world import START_MS, World, assert_sound
 
@@ -23,8 +24,8 @@ OK, REMOVED, ORPHANED = SegmentStatus.OK, SegmentStatus.REMOVED, SegmentStatus.O
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+def world() -> Iterator[World]:
+    with in_one_thread() as folder, LeanWorld(folder / "world") as made:
         yield made
 
 
@@ -68,7 +69,7 @@ def test_only_what_changes_is_carried_out_and_removed_segments_leave_the_state(
     world.drop("orphan")
     world.accounts("lapsed")
     world.define("new", rows=["a"], reassert="60d", segment_id="88")
-    world.define("broken", rows=["a"], query="SELECT nothing")
+    world.define("broken", rows=[""])
     world.define("full", rows=["a"], guard={"max_members": 0})
     world.clock.sleep(4 * 86_400)
     with world.planned() as planned:

@@ -14,6 +14,8 @@ from segsync.emulator import Cut
 from segsync.plan import SegmentStatus
 from segsync.sending import StillRunning
 from segsync.state import PartRecord, PartStatus, open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import Backing, Blind, Passing, apply_until_killed
 from tests.support.world import World, assert_sound
 
@@ -21,9 +23,9 @@ UNKNOWN, UNSENT, CONFIRMED = PartStatus.UNKNOWN, PartStatus.UNSENT, PartStatus.C
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world() -> Iterator[World]:
     """A run of three parts."""
-    with World(tmp_path) as made:
+    with in_one_thread() as folder, LeanWorld(folder / "world") as made:
         made.define("vip", rows=[f"u{n}" for n in range(12)])
         made.destination["max_upload_bytes"] = 600
         yield made

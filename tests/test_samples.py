@@ -10,13 +10,15 @@ import pytest
 
 from segsync.model import DAY_MS
 from segsync.plan import Plan, SegmentPlan, SegmentStatus
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.plans import reasons
 from tests.support.world import START_MS, World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+def world() -> Iterator[World]:
+    with in_one_thread() as folder, LeanWorld(folder / "world") as made:
         yield made
 
 
@@ -112,13 +114,15 @@ HALF_WAY = (
 
 
 @pytest.mark.parametrize("query", ["SELECT user_account_id FROM nowhere", HALF_WAY])
-def test_a_query_that_fails_is_told_with_its_place(world: World, query: str) -> None:
-    world.define("vip", rows=["a", "b"])
-    world.apply()
-    world.define("vip", rows=["a", "b"], query=query)
-    vip = only(world)
+def test_a_query_that_fails_is_told_with_its_place(tmp_path: Path, query: str) -> None:
+    with World(tmp_path) as world:
+        world.define("vip", rows=["a", "b"])
+        world.apply()
+        world.define("vip", rows=["a", "b"], query=query)
+        vip = only(world)
+        place = world.spec.segments[0].query_place
     assert vip.status is SegmentStatus.ERROR
-    assert (vip.error or "").startswith(f"{world.spec.segments[0].query_place}: ")
+    assert (vip.error or "").startswith(f"{place}: ")
     assert vip.counts.snapshot == 2
     assert vip.counts.queried == 0
     assert vip.samples == ()
