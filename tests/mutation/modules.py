@@ -76,22 +76,23 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_rejects", "test_rekeying",
     ),
     "segsync/runs.py": (
-        "test_apply_steps", "test_judging", "test_apply", "test_state_file", "test_recovery",
+        "test_runs", "test_judging", "test_apply", "test_state_file", "test_recovery",
         "test_rejects", "test_expiry", "test_cli",
     ),
     "segsync/reconcile.py": (
-        "test_apply_steps", "test_apply", "test_planfile", "test_recovery", "test_state_file",
+        "test_reconcile", "test_plan_ended", "test_planfile_reasons", "test_apply",
+        "test_planfile", "test_recovery", "test_state_file",
         "test_late_executions", "test_state_migrations", "test_old_copies",
     ),
     "segsync/own_state.py": (
-        "test_apply_steps", "test_apply", "test_state_file", "test_old_copies", "test_cli",
+        "test_own_state", "test_apply", "test_state_file", "test_old_copies", "test_cli",
     ),
     "segsync/planning.py": (
-        "test_planning", "test_apply_steps", "test_apply", "test_planfile", "test_rejects",
+        "test_planning", "test_plan_ended", "test_apply", "test_planfile", "test_rejects",
         "test_expiry", "test_state_file", "test_cli_guidance",
     ),
     "segsync/comparison.py": (
-        "test_samples", "test_apply_steps", "test_recovered_parts", "test_apply", "test_rejects",
+        "test_samples", "test_plan_ended", "test_recovered_parts", "test_apply", "test_rejects",
         "test_expiry", "test_planfile", "test_state_file", "test_late_executions",
     ),
     "segsync/sampling.py": (
