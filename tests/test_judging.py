@@ -31,6 +31,7 @@ from segsync.state import (
     create,
     open_state,
 )
+from tests.simulation.speed import in_one_thread
 
 DATAMART, SEGMENT, IMPORT, EXECUTION = "150900", "880001", "700001", "600001"
 """Ids of the platform, each of which is an account's as well."""
@@ -89,7 +90,7 @@ class Files:
 
 @pytest.fixture
 def judging(state: State, tmp_path: Path) -> Iterator[Judging]:
-    with open_engine(state, PlanOptions()) as engine:
+    with in_one_thread(), open_engine(state, PlanOptions()) as engine:
         yield Judging(state, engine, Files(None), tmp_path, state_targets(state))
 
 
