@@ -18,7 +18,7 @@ from segsync.errors import Refused, UsageError
 from segsync.model import DAY_MS, IdentifierKind
 from segsync.plan import Counts, Plan, SegmentPlan, SegmentStatus
 from segsync.report import Exit
-from segsync.state import Journal, Run, RunStatus, StateMoved, open_state
+from segsync.state import open_state
 from tests.support.plans import reasons
 from tests.support.world import START_MS, Row, Said, World, assert_sound
 
@@ -984,40 +984,6 @@ def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     world.removed = yaml.safe_load(found[1])
     world.settle(applies=2)  # the one must be out of the state before the other can be in it
     assert_sound(world)
-
-
-class Moving(Said):
-    """While a query is read, another apply begins, so many times."""
-
-    def __init__(self, state: Path, times: int) -> None:
-        super().__init__()
-        self._state = state
-        self._times = times
-        self.readings: list[str] = []
-
-    def reading(self, segment: str) -> None:
-        self.readings.append(segment)
-        if len(self.readings) <= self._times:
-            with closing(open_state(self._state, read_only=False)) as state:
-                serial = 1 + state.last_runs(1)[0].serial
-                run = Run(serial, state.identity.reference(serial), RunStatus.DONE, 0, "", 0, "")
-                state.begin_run(Journal(run, (), ()))
-
-
-@pytest.mark.parametrize("times", [4, 5])
-def test_a_plan_starts_anew_four_times_where_applies_begin_while_it_reads(
-    world: World, times: int
-) -> None:
-    world.define("vip", rows=["a", "b"])
-    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
-    world.apply()
-    world.said = moving = Moving(world.state, times)
-    if times == 5:
-        with pytest.raises(StateMoved, match="another apply"):
-            world.plan()
-    else:
-        assert world.plan().totals.retry == 2
-    assert moving.readings == ["vip"] * 5
 
 
 def test_a_segment_that_was_renamed_on_the_platform_leaves_nobody_behind(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What ends a plan or an apply before anything is sent: damage, want of memory, impatience."""
+"""What ends a plan before anything is sent: damage, want of memory, impatience, another apply."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from segsync.emulator import ExecutionScript
 from segsync.engine import EngineError
 from segsync.errors import StateDamaged
-from segsync.state import open_state
+from segsync.state import Journal, Run, RunStatus, StateMoved, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.world import Said, World
 
@@ -86,3 +87,39 @@ def test_queries_that_are_under_way_are_ended_with_the_plan(world: World) -> Non
     world.said = Impatient()
     with pytest.raises(KeyboardInterrupt):
         world.plan(parallelism=2)
+
+
+# -------------------------------------------------------------------- another apply
+
+
+class Moving(Said):
+    """While a query is read, another apply begins, so many times."""
+
+    def __init__(self, state: Path, times: int) -> None:
+        super().__init__()
+        self._state = state
+        self._times = times
+        self.readings: list[str] = []
+
+    def reading(self, segment: str) -> None:
+        self.readings.append(segment)
+        if len(self.readings) <= self._times:
+            with closing(open_state(self._state, read_only=False)) as state:
+                serial = 1 + state.last_runs(1)[0].serial
+                run = Run(serial, state.identity.reference(serial), RunStatus.DONE, 0, "", 0, "")
+                state.begin_run(Journal(run, (), ()))
+
+
+@pytest.mark.parametrize("times", [4, 5])
+def test_a_plan_starts_anew_four_times_where_applies_begin_while_it_reads(
+    world: World, times: int
+) -> None:
+    world.emulator.faults.add("upload", ExecutionScript(ends_as="FAILED"))
+    world.apply()
+    world.said = moving = Moving(world.state, times)
+    if times == 5:
+        with pytest.raises(StateMoved, match="another apply"):
+            world.plan()
+    else:
+        assert world.plan().totals.retry == 2
+    assert moving.readings == ["vip"] * 5
