@@ -74,6 +74,8 @@ def test_what_is_not_said_of_a_plan_is_not_so() -> None:
     assert (one.violations, one.samples, one.invalid_reasons) == ((), (), {})
     assert (all_.partial, all_.open_run, all_.watched, all_.ranges) == (False, None, (), ())
     assert all_.last_submitted_ms == 0
+    assert one.sends
+    assert not all_.changes_something
 
 
 def test_a_plan_adds_up_what_its_segments_send() -> None:
@@ -103,8 +105,14 @@ def test_a_plan_may_be_five_minutes_older_than_the_last_run(
 
 
 def test_the_states_of_a_segment_are_words_that_programs_read() -> None:
-    words = {status: status.value for status in SegmentStatus}
-    assert words == {status: status.name.lower() for status in SegmentStatus}
+    sending = {status.value: segment(status).sends for status in SegmentStatus}
+    assert sending == {
+        "ok": True,
+        "blocked": False,
+        "error": False,
+        "removed": True,
+        "orphaned": False,
+    }
 
 
 @pytest.mark.parametrize(

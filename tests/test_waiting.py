@@ -100,8 +100,11 @@ def ids(executions: list[Execution]) -> list[str]:
     return [item.id for item in executions]
 
 
-def test_the_usual_times_are_those_that_the_readme_tells() -> None:
+def test_the_usual_times(make: Make) -> None:
     assert Timing() == Timing(0.2, 10.0, 30.0, 900.0, 30.0, 3)
+    sending, watched, _ = make(lambda seconds: [ended("5")] * (seconds > 3), timing=Timing())
+    sending.look_for("9", NOBODY)
+    assert watched.asked == pytest.approx([0, 0.2, 0.6, 1.4, 3.0, 6.2])
 
 
 def test_the_pauses_are_doubled_up_to_the_longest(make: Make) -> None:
