@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from segsync import planfile
+from segsync.emulator import Cut
 from segsync.engine import Engine, Keyspaces
 from segsync.errors import PlanFileError
 from segsync.exits import Exit
@@ -232,6 +233,9 @@ def test_a_plan_that_finds_no_folder_says_what_is_wrong(still: World, tmp_path: 
 def test_a_plan_comes_back_with_the_segments_that_are_said_once_more(
     world: World, tmp_path: Path
 ) -> None:
+    """And with the runs of which an upload may still be executed."""
+    world.emulator.faults.add("upload", Cut("before_apply"))
+    world.apply()
     world.define("vip", rows=["a", "b"], reassert="90d")
     world.define("mail", "email_hash", rows=["h"], compartment_id="7")
     world.define("broken", rows=[], query="SELECT nothing")
@@ -244,6 +248,7 @@ def test_a_plan_comes_back_with_the_segments_that_are_said_once_more(
         ):
             read = planfile.load(path, spec, state, engine, world.clock.now_ms())
             assert read.plan == planned.plan
+            assert read.plan.watched == (f"segsync-{world.lineage}-00000002",)
             assert read.segments == planned.segments
             assert [segment.name for segment in read.segments] == ["vip", "mail"]
             assert read.reasserted == planned.reasserted == (1,)
