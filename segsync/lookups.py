@@ -60,7 +60,9 @@ class LookUps:
         """Whether the segment that was filled under a name is there, and is called otherwise."""
         before = self._stored.get(address)
         answer = self._ask(Address("segment_id", before)) if before else None
-        return answer is not None and not answer.problem and address not in answer.addresses
+        if answer is None or answer.problem not in (None, SegmentProblem.PAUSED):
+            return False
+        return address not in answer.addresses
 
     def _made_anew(self, segment: SegmentPlan, answer: SegmentLookup, keep: str) -> str | None:
         found = next((a.value for a in answer.addresses if a.field == "segment_id"), None)
@@ -70,6 +72,8 @@ class LookUps:
         before = self._stored.get(segment.address)
         if before in (None, found):
             return None
+        if self._is_elsewhere(segment.address):
+            return _renamed(segment.address, before)
         remedy = f"take it out of `segments`, write {keep}, apply, and put it back"
         if segment.status is SegmentStatus.REMOVED:
             remedy = f"write {keep}"
@@ -100,7 +104,7 @@ class LookUps:
     def _remedy(self, mine: Address, twin: Address) -> str:
         if twin not in self._stored:
             return "Take the other one out of the spec"
-        end = removed_entry(twin.value, "delete")
+        end = removed_entry(str(twin), "delete")
         if mine not in self._stored:
             return (
                 f"To keep this one, end the other with {end}: its members leave first, and the "
@@ -109,7 +113,7 @@ class LookUps:
             )
         return (
             f"Both have members in the state: end both, with {end} and "
-            f"{removed_entry(mine.value, 'delete')}, apply, and then put one of them back: the "
+            f"{removed_entry(str(mine), 'delete')}, apply, and then put one of them back: the "
             "next apply adds its members"
         )
 
@@ -144,5 +148,5 @@ def _renamed(address: Address, platform_id: str | None) -> str:
     return (
         f"the segment that was filled under {address} (id {platform_id}) has another name on the "
         "platform now. Give it the old one back there, at least until its members are ended here "
-        f"with {removed_entry(address.value, 'delete')}"
+        f"with {removed_entry(str(address), 'delete')}"
     )

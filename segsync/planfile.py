@@ -222,7 +222,7 @@ def _check_fits(
             f"{identity.serial}; it was applied already, or another apply came between",
         )
     if plan["spec_sha256"] != spec.sha256:
-        raise _unusable(path, "the spec has changed since")
+        raise _unusable(path, "the spec has changed since, or a variable that it names")
     if document["digest_probe"] != engine.digest_probe():
         raise _unusable(path, "it was made by another version of the engine (DuckDB)")
 

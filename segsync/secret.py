@@ -13,6 +13,9 @@ SHORTEST_REDACTED = 4
 _SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
 
 
+_CREDENTIALS = re.compile(r"[^:/?]*(?::(?P<password>[^@]*))?@")
+
+
 class Secret:
     """A text that shows itself as `***` everywhere; `reveal()` is the one way to the value.
 
@@ -44,16 +47,34 @@ class Secret:
         return hash(self._value)
 
 
+def credentials_cut(url: str) -> tuple[str, str]:
+    """The password in `url`, and what stands behind the credentials, as SQLAlchemy cuts it.
+
+    Users leave `/`, `?` and `@` in passwords that should be encoded: SQLAlchemy ends a password at
+    the first `@`; where the user meant a later one, what is before that belongs to the password.
+    """
+    rest = url.partition("://")[2]
+    found = _CREDENTIALS.match(rest)
+    if not found:
+        return "", rest
+    behind = rest[found.end() :]
+    host = re.split("[/?]", behind, maxsplit=1)[0]
+    more, at, _ = host.rpartition("@")
+    return (found["password"] or "") + (f"@{more}" if at else ""), behind[len(more + at) :]
+
+
 def secrets_of(url: str) -> list[str]:
     """What in `url` must not be shown: itself, its password, and the values of its options.
 
-    The password both as it stands there and decoded: drivers quote either.
+    The password both as it stands there and decoded: drivers quote either; and the pieces of one
+    that is not encoded as it should be: drivers take some for a host, a port or an option.
     """
-    location, _, options = url.partition("?")
-    credentials = location.partition("://")[2].rpartition("@")[0]
-    password = credentials.partition(":")[2]
+    password, behind = credentials_cut(url)
+    options = behind.partition("?")[2]
     values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
-    return [secret for secret in (url, password, unquote(password), *values) if secret]
+    pieces = re.split("[/?#@:&]", password)
+    found = (url, password, unquote(password), *pieces, *values)
+    return [secret for secret in dict.fromkeys(found) if secret]
 
 
 def _url_encoded(secret: str) -> str:

@@ -54,8 +54,8 @@ def orphan(known: StateSegment, twin: Segment | None) -> SegmentPlan:
         error=f"the state has it under {known.address}, but the spec does not mention it"
         if twin
         else "the state has it, but the spec does not mention it",
-        hint=f"the spec has {known.name} under {twin.address} now: put the other back, or give "
-        "this one another name in the spec and end the old one under `removed`"
+        hint=f"the spec has {known.name} under {twin.address} now: put the other back, or end the "
+        f"old one with {removed_entry(str(known.address), 'delete')}"
         if twin
         else f"to delete its members add {removed_entry(known.name, 'delete')}; "
         f"to leave them alone and forget the segment, {removed_entry(known.name, 'keep')}",

@@ -346,7 +346,7 @@ def test_a_segment_that_got_another_address_is_told_what_to_do(world: World) -> 
     [orphan] = world.plan().with_status(SegmentStatus.ORPHANED)
     assert "segment_technical_name=vip" in (orphan.error or "")
     assert "segment_id=500" in (orphan.hint or "")
-    assert "removed: {" not in (orphan.hint or "")
+    assert '`removed: {"segment_technical_name=vip": delete}`' in (orphan.hint or "")
 
 
 def test_a_segment_may_get_another_name_in_the_spec(world: World) -> None:
@@ -963,8 +963,8 @@ def test_the_remedy_for_two_addresses_of_one_segment_depends_on_what_the_state_h
     assert len(found) == 2
     for remedy in found:
         assert remedy.startswith("Both have members in the state: end both, with ")
-        assert "`removed: {vip: delete}`" in remedy
-        assert f'`removed: {{"{platform.id}": delete}}`' in remedy
+        assert '`removed: {"segment_technical_name=vip": delete}`' in remedy
+        assert f'`removed: {{"segment_id={platform.id}": delete}}`' in remedy
 
 
 def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
@@ -984,6 +984,46 @@ def test_the_remedy_for_a_segment_known_by_id_and_by_name_leaves_nobody_behind(
     world.removed = yaml.safe_load(found[1])
     world.settle(applies=2)  # the one must be out of the state before the other can be in it
     assert_sound(world)
+
+
+@pytest.mark.parametrize("to", ["id", "technical name"])
+@pytest.mark.parametrize("status", [SegmentStatus.ERROR, SegmentStatus.ORPHANED])
+def test_the_remedies_for_an_entry_that_got_another_address_work_as_they_are_told(
+    world: World, to: str, status: SegmentStatus
+) -> None:
+    """The segment has one name in the spec all the time: that cannot be under `removed`, too."""
+    by_id = world.emulator.add_segment("vip").id
+    before, after = ({}, {"segment_id": by_id}) if to == "id" else ({"segment_id": by_id}, {})
+    world.define("vip", rows=["a", "b"], **before)
+    world.apply()
+    world.define("vip", rows=["a", "c"], **after)
+    plan = world.apply().plan
+    assert plan is not None
+    [told] = plan.with_status(status)
+    remedy = re.search(r"`removed: (.*?)`", f"{told.error} {told.hint}")
+    assert remedy
+    world.removed = yaml.safe_load(remedy[1])
+    world.settle(applies=2)
+    assert_sound(world)
+
+
+def test_a_segment_whose_name_another_one_has_now_leaves_nobody_behind(world: World) -> None:
+    """Its members are where it is called otherwise, and can be deleted there."""
+    world.define("other", rows=["x"])
+    world.define("vip", rows=["a", "b"])
+    world.apply()
+    world.emulator.change_segment("vip", technical_name="vip_2025")
+    world.emulator.add_segment("vip")
+    world.accounts("vip", "a", "c")
+    assert "filled under segment_technical_name=vip " in last_error(world)
+    world.drop("vip", "delete")
+    error = last_error(world)
+    assert "Give it the old one back there" in error
+    assert "keep" not in error
+    world.emulator.change_segment("vip", technical_name="vip_2026")
+    world.emulator.change_segment("vip_2025", technical_name="vip")
+    world.settle()
+    assert not world.members("vip")
 
 
 def test_a_segment_that_was_renamed_on_the_platform_leaves_nobody_behind(world: World) -> None:

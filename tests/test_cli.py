@@ -144,7 +144,9 @@ def test_a_slip_of_the_hand_costs_no_file(store: Shop, option: str) -> None:
     assert not Path("/dev/full").is_file()
     store.run("plan", option, "file").check(0)
     store.run("plan", option, "file").check(0)
-    assert "same file" in store.run("plan", "--out", "x", "--commands", "x").check(1).err
+    for saved in ("x", "x.1", "../" + store.folder.name + "/x.12"):
+        done = store.run("plan", "--out", saved, "--commands", "x").check(1)
+        assert "same file" in done.err
 
 
 def test_without_changes_the_plan_says_so_and_the_commands_are_empty(store: Shop) -> None:
@@ -406,6 +408,20 @@ def test_the_password_of_a_source_is_never_shown(store: Shop) -> None:
     for arguments in (("plan",), ("plan", "--format", "json"), ("plan", "--format", "html")):
         done = store.run(*arguments, "--debug", SHOP_URL=url).check(1)
         assert not secrets_in((done.out + done.err).encode())
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg", "mysql+pymysql"])
+@pytest.mark.parametrize("mark", "/?@#:")
+def test_a_password_that_should_have_been_encoded_is_not_shown_in_pieces(
+    store: Shop, driver: str, mark: str
+) -> None:
+    url = f"{driver}://reader:Xk7Qz9{mark}tail88@127.0.0.1:1/shop"
+    text = (store.folder / "segments.yaml").read_text()
+    (store.folder / "segments.yaml").write_text(text.replace("sqlite:///shop.db", "${SHOP_URL}"))
+    for words in (("plan",), ("plan", "--format", "markdown"), ("plan", "--format", "json")):
+        done = store.run(*words, SHOP_URL=url).check(1)
+        assert "Xk7Qz9" not in done.out + done.err
+        assert "tail88" not in done.out + done.err
 
 
 # ---------------------------------------------------------------- the state

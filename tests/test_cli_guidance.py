@@ -43,6 +43,10 @@ def test_who_looks_at_the_state_needs_neither_token_nor_source(
         .replace("  api_token", "  proxy: ${PROXY}\n  api_token")
         .replace("FROM people}", "FROM people WHERE score >= :low, params: {low: '${LOW}'}}")
     )
+    # A runner of CI gives an empty value for a secret that it may not see.
+    store.run(*words, MICS_API_TOKEN="", SHOP_URL="", PROXY="", LOW="").check(0)
+    if words[-1] == "copy.db":
+        (store.folder / "copy.db").unlink()
     store.run(*words, MICS_API_TOKEN=None).check(0)
     done = store.run("plan", MICS_API_TOKEN=None).check(1)
     for name in ("MICS_API_TOKEN", "SHOP_URL", "PROXY", "LOW"):

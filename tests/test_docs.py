@@ -153,6 +153,48 @@ def test_the_workflow_of_the_readme_plans_applies_and_then_has_nothing_to_do(
     bash(f"status=0; ({steps['Plan']['run']}) || status=$?; [ $status = 1 ]", folder, asked)
 
 
+AWS = """#!/bin/sh
+# aws s3 cp FROM TO: like that one it makes files as the umask says
+case "$4" in
+  s3://*) cat "$3" > "$BUCKET" ;;
+  *) mkdir -p "$(dirname "$4")" && cat "$BUCKET" > "$4" ;;
+esac
+"""
+
+
+def test_the_workflow_of_the_readme_finds_the_state_that_its_last_job_has_kept(
+    folder: Path, shell_environment: dict[str, str], platform: EmulatorServer
+) -> None:
+    """Each job has a disk of its own."""
+    workflow = yaml.safe_load(readme.yaml_file(".github/workflows/segments.yml"))
+    steps = workflow["jobs"]["segments"]["steps"]
+    fetch, plan, apply, keep = (step["run"] for step in steps[-4:])
+    tools = folder / "tools"
+    tools.mkdir()
+    (tools / "aws").write_text(AWS)
+    (tools / "aws").chmod(0o755)
+    environment = {
+        **shell_environment,
+        "PATH": f"{tools}:{shell_environment['PATH']}",
+        "MICS_API_TOKEN": TOKEN,
+        "MICS_API_URL": platform.url,
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        "GITHUB_OUTPUT": str(folder / "output"),
+        "GITHUB_EVENT_NAME": "push",
+        "STATE": "s3://bucket/segsync/state.db",
+        "BUCKET": str(folder / "bucket"),
+    }
+    warehouse = next(b.text for b in readme.executed() if "CREATE TABLE" in b.text)
+    bash(warehouse[warehouse.index("sqlite3") :], folder, environment)
+    bash("umask 022\n" + plan, folder, environment)
+    bash(apply, folder, environment)
+    bash(keep, folder, environment)
+    bash("rm -r .segsync plan.segsync kept.db", folder, environment)
+    bash("umask 022\n" + fetch, folder, environment)
+    bash(plan, folder, environment)
+    assert (folder / "output").read_text() == "status=2\nstatus=0\n"
+
+
 def known_options() -> dict[tuple[str, ...], set[str]]:
     """The options of every command, as its help shows them."""
     known: dict[tuple[str, ...], set[str]] = {}

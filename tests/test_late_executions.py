@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from segsync.cli.planning import plan_exit
 from segsync.destination import Destination, Execution
 from segsync.emulator import Answer, Cut, ExecutionScript
 from segsync.errors import NotSent
@@ -82,6 +83,22 @@ def test_what_a_late_execution_undid_is_said_once_more(world: World) -> None:
     assert names(world) == {"u1", "u2"}
     assert_sound(world, in_flight=2)
     assert world.apply().run is None
+
+
+def test_a_plan_without_changes_asks_for_an_apply_while_an_upload_may_act_late(
+    world: World,
+) -> None:
+    """A job of CI applies only where `--detailed-exitcode` says so."""
+    give_up_an_upload(world)
+    world.emulator.run_all()
+    plan = world.plan(allowed=("vip",))
+    assert not plan.changes_something
+    assert plan_exit(plan, detailed=True) is Exit.CHANGES
+    assert plan_exit(plan, detailed=False) is Exit.DONE
+    world.advance(days=1)
+    world.apply(allowed=("vip",))
+    assert names(world) == {"u1", "u2"}
+    assert plan_exit(world.plan(allowed=("vip",)), detailed=True) is Exit.DONE
 
 
 def test_an_execution_that_shows_up_while_it_runs_is_waited_for(world: World) -> None:

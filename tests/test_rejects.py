@@ -414,6 +414,14 @@ def test_a_reason_names_no_other_member(world: World) -> None:
     assert [reject.reason for reject in rejects_of(world)] == [hidden]
 
 
+@pytest.mark.parametrize("said", ["merged with account:{}", "{}/main is the same", "see {}-eu"])
+def test_a_reason_names_no_other_member_as_a_piece_of_a_word(world: World, said: str) -> None:
+    world.define("vip", rows=["person-1", "Berthold"])
+    world.emulator.reject([world.emulator.account("person-1")], reason=said.format("Berthold"))
+    world.apply()
+    assert [reject.reason for reject in rejects_of(world)] == [said.format("***")]
+
+
 def test_nobody_is_named_in_free_text_though_the_state_does_not_know_them(world: World) -> None:
     """What else it says stays readable: names of segments, short numbers, technical words."""
     said = (

@@ -170,7 +170,7 @@ def test_a_loop_of_links_is_an_error(folder: SpecFolder) -> None:
         ("a\\u0007b", "has a control character in it"),
         ("x/" * 600, "is too long for a path"),
         ("missing.sql", "`missing.sql` does not exist"),
-        ("nowhere/q.sql", "`nowhere/q.sql` does not exist (there is no folder nowhere)"),
+        ("nowhere/q.sql", "`nowhere/q.sql` does not exist (there is no folder `nowhere`)"),
         ("newsleter.sql", "(did you mean `newsletter.sql`?)"),
         ("sql", "`sql`: is not a file"),
         ("empty.sql", "`empty.sql` is empty"),
@@ -218,6 +218,14 @@ def test_the_byte_order_mark_of_a_query_file_is_not_sent(folder: SpecFolder) -> 
 def test_the_state_may_stand_outside_of_the_folder(folder: SpecFolder) -> None:
     assert folder.load(ONE + "state: ../state.db\n").state == Path("../state.db")
     assert folder.load(ONE + "state: /var/lib/s.db\n").state == Path("/var/lib/s.db")
+
+
+def test_an_empty_variable_does_not_move_the_state_elsewhere(folder: SpecFolder) -> None:
+    """In CI a variable that is not set is often empty; without its state everybody is new."""
+    text = ONE + "state: ${STATE_FOLDER}/state.db\n"
+    problem = folder.problem(text, ENVIRON | {"STATE_FOLDER": ""})
+    assert problem.startswith("segments.yaml:6:8: the environment variable STATE_FOLDER is empty")
+    assert folder.load(text, ENVIRON | {"STATE_FOLDER": "/srv"}).state == Path("/srv/state.db")
 
 
 def test_an_unreadable_included_file_is_reported_at_its_pattern(folder: SpecFolder) -> None:

@@ -211,3 +211,12 @@ def test_no_traceback_of_an_error_holds_a_secret(folder: SpecFolder) -> None:
 
 def test_a_query_may_hold_what_looks_like_a_reference(folder: SpecFolder) -> None:
     assert folder.segment(f"{QUERY}||'${{{CANARY}}}'").query == f"SELECT 1||'${{{CANARY}}}'"
+
+
+@pytest.mark.parametrize("key", ["compartment_id", "expiration", "query_file"])
+def test_a_url_that_slipped_to_another_key_does_not_show_its_password(
+    folder: SpecFolder, key: str
+) -> None:
+    lines = [f"{key}: 'postgresql://u:Xk7/Qz9@host/db'"]
+    lines += [] if key == "query_file" else [QUERY]
+    assert "Qz9" not in folder.problem(with_segment("\n".join(lines)))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from segsync.cli.files import copy_state
 from segsync.emulator import ExecutionScript
 from segsync.emulator.world import Upload
 from segsync.errors import SegsyncError, StateDamaged, StateError, StateForeign
@@ -691,6 +692,16 @@ def test_a_commit_that_was_cut_short_is_rolled_back_by_the_next_apply(world: Wor
     assert look(world, apply=True) == pristine
     assert world.state.read_bytes() == before
     assert not beside.exists()
+
+
+def test_a_backup_of_a_commit_that_was_cut_short_is_of_the_state_before_it(world: World) -> None:
+    """A job of CI keeps that one file, whatever happened to the apply."""
+    well_filled(world)
+    before, now, journal = hot_journal(world)
+    world.state.write_bytes(now)
+    world.state.with_name("state.db-journal").write_bytes(journal)
+    copy_state(world.state, world.folder / "kept.db")
+    assert (world.folder / "kept.db").read_bytes() == before
 
 
 def test_without_its_journal_a_commit_that_was_cut_short_is_refused(world: World) -> None:

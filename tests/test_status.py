@@ -66,6 +66,19 @@ def test_the_outcome_of_a_run_is_told_of_the_segments_that_it_is_about(world: Wo
     assert status_of(world).open_run is not None
 
 
+@pytest.mark.parametrize("removed", ["vip", "77", "segment_id=77"])
+def test_a_segment_that_is_to_be_removed_is_in_the_spec_however_it_is_named(
+    world: World, removed: str
+) -> None:
+    world.define("vip", rows=["a"], segment_id="77")
+    world.define("reader", rows=["a"])
+    world.apply()
+    world.drop("vip")
+    assert [one.in_spec for one in status_of(world).segments] == [False, True]
+    world.removed = {removed: "delete"}
+    assert [one.in_spec for one in status_of(world).segments] == [True, True]
+
+
 def test_members_that_never_expire_are_foretold_to_be_asserted_once_more(world: World) -> None:
     rows = [f"u{n}" for n in range(300)]
     world.define("vip", rows=rows, expiration="never", reassert="30d")

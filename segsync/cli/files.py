@@ -51,11 +51,17 @@ def check_commands_replaceable(path: Path) -> None:
         check_replaceable(file, COMMAND_BEGINNINGS)
 
 
+def is_part_of(path: Path, file: Path) -> bool:
+    """Whether commands that are written to `path` may have a part that is called like `file`."""
+    numbered = rf"{re.escape(path.name)}(\.[1-9][0-9]*)?"
+    same_folder = file.parent.resolve() == path.parent.resolve()
+    return same_folder and re.fullmatch(numbered, file.name) is not None
+
+
 def _numbered(path: Path) -> list[Path]:
     """The files beside `path` that its parts have, or an earlier plan's had."""
     beside = path.parent.glob(f"{glob.escape(path.name)}.*")
-    numbered = re.compile(rf"{re.escape(path.name)}\.[1-9][0-9]*")
-    return [file for file in beside if numbered.fullmatch(file.name)]
+    return [file for file in beside if is_part_of(path, file)]
 
 
 def check_folder(path: Path) -> None:
@@ -152,9 +158,14 @@ def _exists(path: Path) -> UsageError:
 
 
 def _check(state: Path) -> None:
+    """Look at the whole state; what an apply began that was killed in a commit is undone first.
+
+    Without its journal the file would be of no use: whoever keeps one file must keep a whole one.
+    """
     from segsync.state import open_state
 
-    opened = open_state(state, read_only=True)
+    is_cut_short = Path(f"{state.resolve()}-journal").exists()
+    opened = open_state(state, read_only=not is_cut_short)
     try:
         opened.check_whole()
     finally:

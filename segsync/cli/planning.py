@@ -94,9 +94,14 @@ def _tell_idle(context: typer.Context, session: Session) -> None:
 
 
 def _check_files(out: Path | None, commands: Path | None) -> None:
-    from segsync.cli.files import PLAN_BEGINNINGS, check_commands_replaceable, check_replaceable
+    from segsync.cli.files import (
+        PLAN_BEGINNINGS,
+        check_commands_replaceable,
+        check_replaceable,
+        is_part_of,
+    )
 
-    if out and out == commands:
+    if out and commands and is_part_of(commands, out):
         raise UsageError("--out and --commands name the same file", hint="name two files")
     if out:
         check_replaceable(out, PLAN_BEGINNINGS)
@@ -193,10 +198,13 @@ def show_plan(
 
 
 def plan_exit(plan: Plan, *, detailed: bool) -> Exit:
-    """0, or what stands in the way of the plan, or CHANGES where that was asked for."""
+    """0, or what stands in the way of the plan, or CHANGES where that was asked for: what an
+    earlier run may have done, or do yet, is for an apply to find out, too.
+    """
     from segsync.exits import Exit, first_of
 
     status = first_of(plan.exits)
-    if status is Exit.DONE and detailed and plan.changes_something:
+    is_work = plan.changes_something or plan.open_run or plan.watched
+    if status is Exit.DONE and detailed and is_work:
         return Exit.CHANGES
     return status

@@ -91,7 +91,8 @@ def _known(spec: Spec, state: State, now_ms: int) -> list[SegmentState]:
                 rejects=rejects.get(item.number, 0),
                 last_run=item.last_run,
                 outcome=outcomes.get(item.number),
-                in_spec=segment is not None or item.name in removed,
+                in_spec=segment is not None
+                or not removed.isdisjoint((item.name, str(item.address), item.address.value)),
                 renews=forecast.renews,
                 lapses=forecast.lapses,
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from segsync.errors import SourceError
-from segsync.secret import Secret, secrets_of
+from segsync.secret import Secret, credentials_cut, secrets_of
 from segsync.source.columns import INVALID, check_columns
 from segsync.source.lane import Column, Lane
 from segsync.source.messages import Translator
@@ -74,8 +74,8 @@ def _backend(url: str) -> str:
 
 def _server(url: str) -> str | None:
     """The host and port of a database that is not a file."""
-    location = url.partition("://")[2].partition("/")[0].partition("?")[0]
-    return location.rpartition("@")[2] or None
+    _, behind = credentials_cut(url)
+    return behind.partition("/")[0].partition("?")[0] or None
 
 
 def _has_adbc_postgresql() -> bool:

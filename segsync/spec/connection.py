@@ -93,6 +93,9 @@ class Connections:
             check(TEXT, value, self._main.root, ("state",), self._problems)
         text = value if isinstance(value, str) and value else DEFAULT_STATE
         try:
+            for name in self._expander.empty(_parts(node)):
+                # The rest would be another path, where there is no state: everybody would be new.
+                raise Wrong(f"the environment variable {name} is empty", "put the path in it")
             refuse_odd_path(text, absolute=True)
             if "://" in text:
                 raise Wrong("the state is a local file, not an address", "write a path")

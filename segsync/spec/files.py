@@ -206,7 +206,7 @@ def _neighbours(path: Path) -> str:
     try:
         names = [child.name for child in path.parent.iterdir()][:1000]
     except OSError:
-        return f"there is no folder {path.parent}"
+        return f"there is no folder {shown(str(path.parent))}"
     close = nearest(path.name, names)
     if close and not close.startswith("did"):
         close = nearest(path.name, [name for name in names if Path(name).suffix == path.suffix])

@@ -70,9 +70,18 @@ class Expander:
         return Hidden(whole) if any(isinstance(text, Hidden) for text in texts.values()) else whole
 
     def lacks(self, parts: Template) -> bool:
-        """Whether a variable among `parts` is not set, and has no default."""
+        """Whether a variable among `parts` is not set or empty, and has no default.
+
+        A secret that a runner of CI may not see is an empty variable.
+        """
         references = [part for part in parts if isinstance(part, Reference)]
-        return any(part.default is None and part.name not in self._environ for part in references)
+        return any(part.default is None and not self._environ.get(part.name) for part in references)
+
+    def empty(self, parts: Template) -> list[str]:
+        """The variables among `parts` that are set to nothing, and have no default."""
+        references = [part for part in parts if isinstance(part, Reference)]
+        unset = [part.name for part in references if part.default is None]
+        return [name for name in unset if self._environ.get(name) == ""]
 
     def _text_of(self, part: str | Reference, place: Place) -> str | None:
         if isinstance(part, str):

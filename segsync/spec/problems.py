@@ -98,7 +98,7 @@ def shown(text: str) -> str:
     """
     if isinstance(text, Hidden):
         return "its value"
-    text = re.sub(r"://[^@/\s]*@", "://***@", text)
+    text = re.sub(r":/+\S*@", "://***@", text)
     short = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
     return f"`{printable(short)}`"
 

@@ -11,6 +11,8 @@ from segsync.secret import MASK
 from segsync.state.database import Database
 
 _WORDS = re.compile(r"[\w@.+:/|~-]*\w")
+_PIECES = re.compile(r"\w+")
+"""Of a word: in `account:Berthold` it is a piece that names somebody."""
 
 
 def hide_sent(database: Database, text: str) -> str:
@@ -33,7 +35,9 @@ def hide_sent(database: Database, text: str) -> str:
 
 def hide_in_reasons(database: Database, texts: Sequence[str]) -> list[str]:
     """Texts without the words that are identifiers of members, or of rejects, or may be ones."""
-    words = {word for text in texts for word in _WORDS.findall(text) if not _is_short_number(word)}
+    found_words = {word for text in texts for word in _WORDS.findall(text)}
+    pieces = {piece for word in found_words for piece in _PIECES.findall(word)}
+    words = {word for word in found_words | pieces if not _is_short_number(word)}
     where = (
         "keyspace IN (SELECT id FROM keyspaces) AND identifier IN (SELECT value FROM json_each(?))"
     )
@@ -45,8 +49,11 @@ def hide_in_reasons(database: Database, texts: Sequence[str]) -> list[str]:
     )
     named, of_segments = {str(row[0]) for row in found}, _words_of_segments(database)
 
+    def hidden_piece(piece: re.Match[str]) -> str:
+        return MASK if piece[0] in named else piece[0]
+
     def hidden(word: re.Match[str]) -> str:
-        return MASK if word[0] in named else word[0]
+        return MASK if word[0] in named else _PIECES.sub(hidden_piece, word[0])
 
     return [hide_strangers(_WORDS.sub(hidden, text), of_segments) for text in texts]
 
