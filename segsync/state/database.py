@@ -134,7 +134,7 @@ def _call(
 
 
 def _state_error(path: Path, text: str) -> StateError:
-    reason = text.split("\nquery:")[0].strip()
+    reason = text.split("\nquery:")[0].split(". Detail: Python exception:")[0].strip()
     if "no transaction is active" in reason:
         # SQLite has rolled back by itself, and what the driver says of its own rollback hides why.
         reason = "the disk is full, or it failed"

@@ -19,7 +19,7 @@ CROSS JOIN makes SQLite keep the order of the tables, so that lines are looked u
 """
 _LEFT = (
     "SELECT p.first_line, p.last_line FROM runs r JOIN parts p ON p.run = r.serial "
-    "WHERE r.status = 'open' AND p.status <> 'waiting' ORDER BY 1"
+    "WHERE r.status = 'open' AND p.status <> 'waiting'"
 )
 
 

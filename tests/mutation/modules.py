@@ -7,7 +7,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
-_CLOSING = ("test_rejects", "test_late_removals", "test_apply", "test_rekeying", "test_state_file")
+_CLOSING = (
+    "test_state_settling", "test_state_closing", "test_state_newcomers", "test_rejects",
+    "test_late_removals", "test_apply", "test_rekeying", "test_state_file",
+)  # fmt: skip
 _SENDING = (
     "test_waiting", "test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying",
     "test_late_executions",
@@ -41,24 +44,33 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/engine/keyspaces.py": _COMPARING,
     "segsync/state/closing.py": (*_CLOSING, "test_expiry", "test_recovery"),
     "segsync/state/settling.py": (*_CLOSING, "test_expiry", "test_recovery"),
-    "segsync/state/late_removals.py": ("test_late_removals", "test_rekeying", "test_rejects"),
+    "segsync/state/late_removals.py": (
+        "test_state_newcomers", "test_state_watching", "test_late_removals", "test_rekeying",
+        "test_rejects",
+    ),
     "segsync/state/journal.py": (
-        "test_state_store", "test_apply", "test_expiry", "test_recovery", "test_state_file",
+        "test_state_questions", "test_state_closing", "test_state_store", "test_apply",
+        "test_expiry", "test_recovery", "test_state_file",
     ),
     "segsync/state/reading.py": (
-        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_rejects",
-        "test_state_file", "test_recovery", "test_expiry", "test_late_executions",
+        "test_state_questions", "test_state_readers", "test_state_store", "test_state_reading",
+        "test_status", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+        "test_expiry", "test_late_executions",
     ),
-    "segsync/state/open_changes.py": ("test_state_reading", "test_recovery", "test_apply"),
+    "segsync/state/open_changes.py": (
+        "test_state_questions", "test_state_reading", "test_recovery", "test_apply",
+    ),
     "segsync/state/store.py": (
         "test_state_store", "test_state_reading", "test_apply", "test_rejects", "test_state_file",
         "test_recovery",
     ),
-    "segsync/state/file.py": ("test_state_file", "test_state_lock", "test_apply"),
+    "segsync/state/file.py": (
+        "test_state_header", "test_state_file", "test_state_lock", "test_apply",
+    ),
     "segsync/state/seal.py": ("test_state_store", "test_state_file", "test_apply"),
     "segsync/state/database.py": (
-        "test_state_store", "test_state_reading", "test_state_file", "test_state_signals",
-        "test_apply",
+        "test_state_database", "test_state_readers", "test_state_store", "test_state_reading",
+        "test_state_file", "test_state_signals", "test_apply",
     ),
     "segsync/state/watching.py": (
         "test_state_watching", "test_late_executions", "test_recovery", "test_rekeying",
@@ -68,7 +80,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/records.py": (
         "test_state_store", "test_state_reading", "test_status", "test_apply", "test_state_file",
     ),
-    "segsync/state/hiding.py": ("test_rejects", "test_apply", "test_recovery"),
+    "segsync/state/hiding.py": (
+        "test_state_hiding", "test_state_questions", "test_rejects", "test_apply", "test_recovery",
+    ),
     "segsync/sending.py": _SENDING,
     "segsync/judging.py": ("test_judging", "test_rejects", *_SENDING),
     "segsync/recovery.py": (
