@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from contextlib import closing
@@ -217,6 +218,18 @@ def test_a_state_that_cannot_be_made_is_told_and_leaves_nothing(tmp_path: Path) 
     with pytest.raises(StateError, match=r"NOT NULL constraint failed: identity.lineage"):
         create(tmp_path / "state.db", nobodys)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_draft_is_never_written_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "0a")
+    (tmp_path / "other").touch()
+    (tmp_path / "state.db.new-0a").symlink_to(tmp_path / "other")
+    with pytest.raises(StateError, match="cannot be created: File exists"):
+        create(tmp_path / "state.db", IDENTITY)
+    assert (tmp_path / "other").read_bytes() == b""
+    assert not (tmp_path / "state.db").exists()
 
 
 def test_drafts_are_those_of_this_state(tmp_path: Path) -> None:

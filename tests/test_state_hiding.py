@@ -9,7 +9,10 @@ import pytest
 from segsync.state.hiding import hide_in_reasons
 from tests.support.rows import Row, state_of
 
-SEGMENTS = [(1, "segment_technical_name", "tech2nd7", "vip2024summer", 0, 0, None, None)]
+SEGMENTS = [
+    (1, "segment_technical_name", "tech2nd7", "vip2024summer", 0, 0, None, None),
+    (2, "segment_id", "123456", "777777", 0, 0, None, None),
+]
 SENT = [
     "Ann", "ann.lee", "Ann.Lee+x", "ab", "12345", "123456", "10000", "09", "1a", "[é](", "x y",
     "Ärger", "-", "ann.lee",
@@ -25,7 +28,7 @@ SENT = [
         ("ab at the start, at the end ab", "*** at the start, at the end ***"),
         ("cab abs (ab)", "cab abs (***)"),
         ("line 12345 of 10000, 09 of 99", "line 12345 of 10000, 09 of 99"),
-        ("line 123456", "line ***"),
+        ("segment 123456, 777777", "segment ***, 777777"),
         ("a 1a or [é]( or x y", "a *** or *** or ***"),
         ("Ärger", "***"),
         ("who was not sent: bob, jane@example.org, id77x2", "who was not sent: bob, ***, ***"),
@@ -36,7 +39,10 @@ SENT = [
 def test_members_of_the_open_run_are_hidden_in_capitals_or_not(
     tmp_path: Path, text: str, shown: str
 ) -> None:
-    """The longest name first, whole words only; short numbers say where, and are nobody's."""
+    """The longest name first, whole words only; short numbers say where, and are nobody's.
+
+    A segment's name or address stays, unless a member is called so, too.
+    """
     changes: list[Row] = [(n, 1, name, "add", 1, 0, 0) for n, name in enumerate(SENT, start=1)]
     with state_of(tmp_path / "state.db", {"segments": SEGMENTS, "changes": changes}) as state:
         assert state.hide_members(text) == shown
@@ -56,7 +62,7 @@ def test_members_and_rejects_are_hidden_in_reasons(tmp_path: Path) -> None:
         "Ann, bob and Zoe": "***, *** and ***",
         "ann, Bob, Annabel and jo": "ann, Bob, Annabel and jo",
         "unknown jo.doe.": "unknown ***.",
-        "line 12345 of 777777": "line 12345 of ***",
+        "line 12345 of 777777, 123456": "line 12345 of ***, 123456",
         "abc: no": "***: no",
         "gone and left": "gone and left",
         "vip2024summer at tech2nd7, not vip2025summer": "vip2024summer at tech2nd7, not ***",

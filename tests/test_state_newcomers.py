@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from segsync.state import Closing, PartRecord, PartStatus
+from segsync.state.late_removals import note_newcomers
 from tests.support.rows import Row, part_row, rows_in, run_row, state_of
 
 NUMBERS = range(1, 6)
@@ -71,6 +72,19 @@ def test_who_is_said_is_a_newcomer_where_a_removal_may_act_later(tmp_path: Path)
     assert doubted == {}
     said = [(place, f"by {change}") for place in (2, 3, 5, 11) for change in ("add", "update")]
     assert rows["newcomers"] == [*said, (11, "else")]
+
+
+def test_nobody_else_is_noted_and_then_forgotten(tmp_path: Path) -> None:
+    """A run may have said millions."""
+    tables: dict[str, list[Row]] = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES,
+        "changes": numbered(*((n, "a", "add") for n in NUMBERS)),
+        "rejects": [(11, "x", "DELETE", 1, *NO_MORE), (12, "x", "UPDATE", 1, *NO_MORE)],
+        "watched": [(14, "x", 1)],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as state:
+        note_newcomers(state._database, (3,))
+        assert state._database.rows("SELECT keyspace FROM newcomers") == [(2,), (3,), (5,)]
 
 
 def test_newcomers_are_forgotten_where_no_removal_may_act_later(tmp_path: Path) -> None:

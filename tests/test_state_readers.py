@@ -30,6 +30,7 @@ def look(state: State) -> None:
 def test_a_state_of_another_datamart_or_api_is_told_with_both(state: State, changed: str) -> None:
     api = "https://api.mediarithmics.com"
     state.check_belongs("1509", api)
+    assert state.read_only is False
     other = ("1510", api) if changed == "datamart" else ("1509", "https://elsewhere")
     with pytest.raises(StateForeign) as caught:
         state.check_belongs(*other)
