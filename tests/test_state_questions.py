@@ -213,6 +213,8 @@ def test_who_is_doubted_is_told_from_who_came_meanwhile(state: State) -> None:
         columns, *rows = taken(state.doubted(segment))
         assert columns == names
         assert sorted(rows) == expected
+        counted = state.pending_counts().get(segment, 0)
+        assert counted == sum(is_pending for _, _, is_pending in expected)
 
 
 def test_where_lines_that_may_have_left_are_is_told_by_keyspace(state: State, empty: State) -> None:
