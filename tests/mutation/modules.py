@@ -65,7 +65,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_recovery",
     ),
     "segsync/state/file.py": (
-        "test_state_header", "test_state_file", "test_state_lock", "test_apply",
+        "test_state_header", "test_state_making", "test_state_file", "test_state_lock",
+        "test_apply",
     ),
     "segsync/state/seal.py": ("test_state_store", "test_state_file", "test_apply"),
     "segsync/state/database.py": (
