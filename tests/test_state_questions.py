@@ -188,6 +188,8 @@ def test_runs_are_told_with_their_times(state: State, empty: State) -> None:
     assert opened == state.last_runs(1)[0]
     assert opened is not None
     assert (opened.serial, opened.closed_at_ms, opened.import_id) == (3, None, None)
+    told = [(part.number, part.step, part.first, part.last) for part in opened.parts]
+    assert told == [(1, 1, 1, 2), (2, 1, 3, 5), (3, 1, 6, 7)]
     assert empty.open_run() is None
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from segsync.errors import StateDamaged, StateError, StateForeign
-from segsync.state import State, StateMoved, database, open_state
+from segsync.state import Run, RunStatus, State, StateMoved, database, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.rows import run_row, state_of
 
@@ -22,8 +24,9 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 
 def look(state: State) -> None:
-    with state.changes() as rows:
-        rows.read_all()
+    with state.changes() as changes, state.doubted(1) as doubted:
+        changes.read_all()
+        doubted.read_all()
 
 
 @pytest.mark.parametrize("changed", ["datamart", "api"])
@@ -81,12 +84,27 @@ def test_a_run_that_begins_meanwhile_is_noticed_by_who_reads(tmp_path: Path, bef
         with writer._writing():
             writer._database.execute(
                 "INSERT INTO runs (serial, reference, status, submitted_at, spec_sha256, "
-                "commands, changes_seal) VALUES (7, 'r', 'open', 1, '', 1, '')"
+                "commands, changes_seal) VALUES (?, 'r', 'open', 1, '', 1, '')",
+                (before + 1,),
             )
         with pytest.raises(StateMoved) as caught:
             look(reader)
     assert caught.value.message == "another apply finished in the meantime"
     assert caught.value.hint == "run it again"
+
+
+def test_changes_that_are_not_those_that_were_staged_are_damage(state: State) -> None:
+    changes = pa.table({"line": [1], "keyspace": [1], "identifier": ["a"], "change": ["add"],
+                        "fingerprint": [1], "expires_at": [0], "digest": [1]})  # fmt: skip
+    seal = state.stage_changes(changes.to_reader())
+    run = Run(1, "r", RunStatus.OPEN, 0, "", 1, seal)
+    state.check_changes(run)
+    with pytest.raises(StateDamaged) as caught:
+        state.check_changes(replace(run, changes_seal=seal[::-1]))
+    assert caught.value.message == (
+        f"the state {state.path} is damaged: "
+        "the changes of the open run are not those that were written"
+    )
 
 
 def test_while_a_state_is_read_nobody_commits(
@@ -104,11 +122,15 @@ def test_while_a_state_is_read_nobody_commits(
 
 def test_what_is_opened_is_closed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """What is not would keep the file open, and warn when it is thrown away."""
-    with state_of(tmp_path / "state.db", {}) as state:
+    open_and_close(tmp_path / "state.db")
+    assert not [warning for warning in recwarn if "not explicitly close" in str(warning.message)]
+
+
+def open_and_close(path: Path) -> None:
+    with state_of(path, {}) as state:
         state.check_whole()
         look(state)
-        with closing(open_state(state.path, read_only=False)) as other, other._writing():
+        with closing(open_state(path, read_only=False)) as other, other._writing():
             other._database.execute("UPDATE identity SET serial = 1")
         with pytest.raises(StateMoved):
             look(state)
-    assert not [warning for warning in recwarn if "not explicitly close" in str(warning.message)]

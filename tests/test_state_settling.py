@@ -104,6 +104,15 @@ def test_changes_of_one_keyspace_change_the_digest_of_its_segment_alone(tmp_path
     assert rows["members"] == [(3, "a", 1, 0), (3, "b", 1, 0)]
 
 
+def test_a_run_may_only_remove(tmp_path: Path) -> None:
+    changes = [(1, 1, "a", "remove", 1, 0, -5), (2, 1, "b", "remove", 1, 0, -7)]
+    members = [(1, "a", 1, 0), (1, "b", 1, 0), (1, "c", 1, 0), (2, "a", 1, 0)]
+    outcome, rows = closed(tmp_path, changes, [(1, 2, CONFIRMED)], {}, members=members)
+    assert outcome == Outcome(2, 0, 0, 0)
+    assert [row[4] for row in rows["segments"]] == [988, 2000]
+    assert rows["members"] == members[2:]
+
+
 def test_what_is_unknown_is_pending_and_what_was_unsent_has_not_happened(tmp_path: Path) -> None:
     """Failures are those of one and the same command; an older refusal says nothing any more."""
     changes = [
@@ -203,7 +212,7 @@ def test_forgotten_members_and_rejects_go_without_having_been_sent(
     """A digest of 0 says that only the reject is forgotten."""
     changes = [(line, 2, f"sent {line}", "add", 1, 0, 100) for line in range(1, sent + 1)]
     changes += [
-        (sent + 1, 1, "both", "forget", 1, 0, -1), (sent + 2, 1, "member", "forget", 1, 0, 1),
+        (sent + 1, 1, "both", "forget", 1, 0, -1), (sent + 2, 1, "member", "forget", 1, 0, 3),
         (sent + 3, 1, "only the reject", "forget", 1, 0, 0),
     ]  # fmt: skip
     stay = [(1, "only the reject", 1, 0), (2, "both", 1, 0)]
@@ -215,7 +224,7 @@ def test_forgotten_members_and_rejects_go_without_having_been_sent(
         pending=[(1, "both", "UPDATE", 1, 0)],
     )  # fmt: skip
     assert outcome == Outcome(sent, 0, 0, 0)
-    assert [row[4] for row in rows["segments"]] == [1000, 2000 + 100 * sent]
+    assert [row[4] for row in rows["segments"]] == [1002, 2000 + 100 * sent]
     assert rows["members"] == [*stay, *((2, f"sent {n}", 1, 0) for n in range(1, sent + 1))]
     assert rows["rejects"] == [reject(2, "both", "DELETE", 1)]
     assert rows["pending"] == [(1, "both", "UPDATE", 1, 0)]
