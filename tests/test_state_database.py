@@ -5,7 +5,9 @@ What it says of itself is its own, and shown; what segsync says of it, and the h
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -134,6 +136,23 @@ def test_rows_are_appended_at_once(opened: Database, path: Path) -> None:
         rows = pa.table({"line": [line], "reason": ["no"]}, REASONS)
         opened.ingest("rejected_lines", rows.to_reader())
     assert rows_in(path) == {"rejected_lines": [(1, "no"), (2, "no")]}
+
+
+def test_a_signal_within_a_statement_is_pythons(opened: Database, path: Path) -> None:
+    """The driver would take it for its own, and try to cancel what cannot be cancelled."""
+    heard: list[int] = []
+
+    def interrupted() -> Iterator[pa.RecordBatch]:
+        os.kill(os.getpid(), signal.SIGINT)
+        yield pa.record_batch([[1], ["no"]], schema=REASONS)
+
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        opened.ingest("rejected_lines", pa.RecordBatchReader.from_batches(REASONS, interrupted()))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+    assert rows_in(path) == {"rejected_lines": [(1, "no")]}
 
 
 def test_rows_that_cannot_be_had_are_told_without_a_traceback(opened: Database, path: Path) -> None:
