@@ -193,7 +193,7 @@ class SegmentEntry(Defaults):
         default=None,
         description="The segment's id on the platform. Without it, the key is its technical name.",
     )
-    description: TextIfGiven = Field(default=None, description="For people. Shown in plans.")
+    description: TextIfGiven = Field(default=None, description="For people who read the spec.")
     query: TextIfGiven = Field(
         default=None,
         description="The SQL query. Its columns are matched by name: user_account_id,"
