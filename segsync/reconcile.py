@@ -57,7 +57,7 @@ def apply_saved(
             "had left open, was ended just now, and the plan was made before",
             hint="nothing else was sent; make a new one with `segsync plan --out`",
         )
-    look_for_late_executions(spec, state, applying)
+    said_again = look_for_late_executions(spec, state, applying)
     with open_engine(state, options) as engine:
         _refresh_digests(state, engine)
         planned = planfile.load(path, spec, state, engine, applying.clock.now_ms())
@@ -65,7 +65,8 @@ def apply_saved(
         for segment in planned.plan.segments:
             if problem := look_ups.problem_of(segment):
                 raise PlanFileError(f"the plan {path} cannot be applied: {segment.name}: {problem}")
-        return carry_out(_identified(planned, look_ups), state, applying, None)
+        report = carry_out(_identified(planned, look_ups), state, applying, None)
+        return replace(report, is_behind=bool(said_again))
 
 
 def _look_ups(spec: Spec, state: State, applying: Applying) -> LookUps:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from segsync.destination import Destination, Execution
 from segsync.judging import Judging
-from segsync.model import Spec
+from segsync.model import MINUTE_MS, Spec
 from segsync.planning import PlanOptions, open_engine
 from segsync.report import RunReport
 from segsync.runs import Applying, close, payload_folder, sending_of, state_targets, sweep
@@ -116,8 +116,11 @@ def _recovered_part(part: PartRecord, found: _Found, judging: Judging) -> PartRe
     return judging(replace(part, is_watched=is_watched), executions)
 
 
-def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> None:
-    """Say once more what an upload said that was given up, if it was executed after all."""
+def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> int:
+    """Let be said once more what an upload said that was given up, if it was executed after all;
+    returns how many members that are.
+    """
+    again = 0
     for run in state.watched_runs():
         sending = sending_of(spec, state, run, applying, age_minutes(run, applying.clock.now_ms()))
         found: list[Execution] | None = []
@@ -125,6 +128,7 @@ def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> No
             found = _wait(run, run.import_id, sending)
         if found and len(found) > run.executions:
             count = state.say_again(run, len(found))
+            again += count
             applying.progress.say(
                 f"an upload of run {run.serial} that had been given up was executed late: "
                 f"its {count:,} members are said once more"
@@ -134,5 +138,14 @@ def look_for_late_executions(spec: Spec, state: State, applying: Applying) -> No
                 f"execution {sending.unfinished} of run {run.serial}, which was given up, has not "
                 "ended: what it does is said once more when it has"
             )
-        elif applying.assume_finished or sending.age_minutes >= sending.max_age_minutes:
+        elif applying.assume_finished or _is_over(run, sending):
             state.end_watch(run)
+    return again
+
+
+def _is_over(run: Run, sending: Sending) -> bool:
+    """Whether every upload of a closed run was so long ago that nothing of it can come any more:
+    the last one may have left shortly before its end.
+    """
+    ended_ms = run.closed_at_ms or run.submitted_at_ms
+    return sending.clock.now_ms() - ended_ms >= MINUTE_MS * sending.max_age_minutes

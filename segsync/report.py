@@ -43,6 +43,8 @@ class Report:
 
     `pending` and `rejects` are what the state holds of each after it; what was in doubt before in
     segments that the spec does not mention any more is not counted: no apply says it again.
+    `is_behind` says that a saved plan was carried out that does not know of members who came into
+    doubt after it was made.
     """
 
     plan: Plan | None
@@ -51,6 +53,7 @@ class Report:
     agreed: bool = True
     pending: int = 0
     rejects: int = 0
+    is_behind: bool = False
 
     @property
     def exit(self) -> Exit:
@@ -62,6 +65,8 @@ class Report:
             found |= self.plan.exits
         if self.run:
             found.add(_run_exit(self.run.outcome))
+        if self.is_behind and self.pending:
+            found.add(Exit.UNKNOWN)
         return first_of(found)
 
 

@@ -208,8 +208,8 @@ class Sending:
         """Poll until every execution of the import is terminal; returns those not in `known`.
 
         A finished execution without readable counts is asked for a little longer: they may follow.
-        Raises StillRunning where the run is older than `max_age_minutes`, and where one of
-        `expected` is not in the list.
+        Raises StillRunning where the run is older than `max_age_minutes`, and its executions that
+        are at work are, too; and where one of `expected` is not in the list.
         """
         deadline = self.clock.monotonic() + 60 * max(0, self.max_age_minutes - self.age_minutes)
         listed_by = self.clock.monotonic() + self.timing.grace
@@ -230,7 +230,7 @@ class Sending:
                 settled = self.clock.monotonic() + self.timing.settling
             elif self.clock.monotonic() >= settled or not any(map(_lacks_counts, executions)):
                 return executions
-            if self.clock.monotonic() >= deadline:
+            if self.clock.monotonic() >= deadline and not self._has_young(active):
                 self.unfinished = active[0].id if active else None
                 without_counts = [item.id for item in executions if _lacks_counts(item)]
                 [awaited, *_] = [*(item.id for item in active), *sorted(missing), *without_counts]
@@ -242,6 +242,12 @@ class Sending:
             self.clock.sleep(pause)
             pause = min(2 * pause, self.timing.longest_poll)
 
+    def _has_young(self, executions: Iterable[Execution]) -> bool:
+        """Whether one was made less than `max_age_minutes` ago: a run of many parts is older."""
+        now_ms, most_ms = self.clock.now_ms(), MINUTE_MS * self.max_age_minutes
+        made = [item.created_at_ms for item in executions if item.created_at_ms]
+        return any(abs(now_ms - moment) < most_ms for moment in made)
+
 
 Judge = Callable[[PartRecord, list[Execution]], PartRecord]
 
@@ -251,8 +257,8 @@ def _is_final(error: DestinationError) -> bool:
 
 
 def hold_later_steps(parts: Iterable[PartRecord]) -> tuple[PartRecord, ...]:
-    """Nothing is known to be done while removals before it are in doubt: they will be said again,
-    and may take along a person whom it has added.
+    """Nothing is known to be done, nor given up as if it were, while removals before it are in
+    doubt: they will be said again, and may take along a person whom it has added.
     """
     decided: list[PartRecord] = []
     for part in parts:
@@ -260,7 +266,7 @@ def hold_later_steps(parts: Iterable[PartRecord]) -> tuple[PartRecord, ...]:
             earlier.step < part.step and earlier.status is not PartStatus.CONFIRMED
             for earlier in decided
         )
-        is_held = doubtful and part.status is PartStatus.CONFIRMED
+        is_held = doubtful and part.status in (PartStatus.CONFIRMED, PartStatus.UNATTRIBUTED)
         decided.append(replace(part, status=PartStatus.UNKNOWN) if is_held else part)
     return tuple(decided)
 

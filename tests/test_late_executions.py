@@ -126,6 +126,20 @@ def test_a_saved_plan_waits_for_it_as_well(world: World, tmp_path: Path) -> None
     assert_sound(world, in_flight=2)
 
 
+def test_a_saved_plan_that_leaves_behind_what_acted_late_asks_for_another_apply(
+    world: World, tmp_path: Path
+) -> None:
+    give_up_an_upload(world)
+    world.accounts("vip", "u1", "u2", "u4")
+    world.save(tmp_path / "plan", allowed=("vip",))
+    world.emulator.run_all()
+    report = world.apply_saved(tmp_path / "plan")
+    assert names(world) == {"u1", "u2", "u3", "u4"}
+    assert (report.exit, report.pending) == (Exit.UNKNOWN, 1)
+    assert world.apply(allowed=("vip",)).exit is Exit.DONE
+    assert_sound(world, in_flight=2)
+
+
 @pytest.mark.parametrize(
     ("limit", "upload"), [(10**8, 1), (250, 1), (250, 2)], ids=["one part", "first", "second"]
 )
@@ -373,4 +387,39 @@ def test_an_execution_that_is_taken_as_ended_is_watched_as_well(world: World) ->
     assert names(world) == {"u1", "u2", "u3"}
     world.apply(allowed=("vip",))
     assert_sound(world, in_flight=2)
+    world.advance(days=1)
+    world.apply()
+    assert watched(world) == 0
+
+
+@pytest.mark.parametrize("way", ["the run ends", "the process dies"])
+def test_the_last_upload_of_a_run_that_takes_long_is_watched_for_as_long_as_any_other(
+    world: World, way: str
+) -> None:
+    """The run is nearly as old as an execution may become when its last part is uploaded."""
+    emulator = world.emulator
+    world.destination |= {"execution_max_age": "1h", "max_upload_bytes": 250}
+    world.define("vip", rows=["u1", "u2", "u3", "u4"])
+    emulator.faults.add("upload", ExecutionScript(starts_after_polls=345))
+    late = ExecutionScript(starts_after_polls=NEVER_BY_ITSELF)
+    emulator.faults.add("upload", late, call=2)
+    hidden = ["5002"]
+    if way == "the run ends":
+        emulator.faults.add("upload", Cut("after_apply"), call=2)
+        world.wrap = lambda destination: Blind(destination, hidden)
+        assert world.apply().exit is Exit.DONE
+    else:
+        assert apply_until_killed(world, "after upload", nth=2)
+    world.wrap = lambda destination: Blind(destination, hidden)
+    world.advance(minutes=10)
+    world.accounts("vip", "u1")
+    world.apply(allowed=("vip",))
+    assert names(world) == {"u1"}
+    emulator.run_all()
+    assert len(names(world)) > 1
+    hidden.clear()
+    world.apply(allowed=("vip",))
+    assert_sound(world, in_flight=2)
+    world.advance(hours=1)
+    world.apply()
     assert watched(world) == 0

@@ -14,7 +14,7 @@ from segsync.emulator import Answer, Cut, ExecutionScript
 from segsync.emulator.commands import Command
 from segsync.render.status import read_status
 from segsync.report import Exit, Report
-from segsync.state import Reject, open_state
+from segsync.state import PartStatus, Reject, open_state
 from tests.support.crash import apply_until_killed
 from tests.support.plans import reasons
 from tests.support.world import START_MS, World, assert_sound
@@ -102,6 +102,41 @@ def test_failures_without_a_name_keep_the_whole_part_pending_and_are_given_up_af
     assert report.run.segments[0].confirmed == 20
     assert not world.plan().changes_something
     assert_sound(world, converged=False)
+
+
+def test_nothing_is_given_up_while_removals_before_it_are_in_doubt(world: World) -> None:
+    """`h` and `u` are one person, of whom the query returns one at a time. What adds `u` fails for
+    the third time beside a removal that will be said again, and takes the person along.
+    """
+    emulator, missing = world.emulator, {"error_file": "missing"}
+    emulator.declare_person([emulator.email("h"), emulator.account("u")])
+    mail, account, bad, old = ("h", None), (None, "u"), (None, "bad"), ("old", None)
+    columns = ("email_hash", "user_account_id")
+    world.define("vip", *columns, rows=[old], guard={"max_removed": "100%"})
+    world.apply()
+    emulator.reject([emulator.account("bad")])
+    emulator.behave(**missing)
+    world.fill("vip", [old, account, bad])
+    assert [world.apply().exit for _ in range(2)] == [Exit.UNKNOWN] * 2
+    emulator.behave(error_file="json_flat")
+    emulator.reject([emulator.account("u")], operations=("DELETE",))
+    world.fill("vip", [old, mail, bad])
+    assert world.apply().exit is Exit.REJECTED
+    emulator.behave(**missing)
+    emulator.accept_all()
+    emulator.reject([emulator.account("bad")])
+    emulator.reject([emulator.email("old")], operations=("DELETE",))
+    world.fill("vip", [account, bad])
+    report = world.apply()
+    assert report.run is not None
+    assert [part.status for part in report.run.parts] == [
+        PartStatus.UNATTRIBUTED,
+        PartStatus.UNKNOWN,
+    ]
+    assert not report.run.outcome.given_up
+    emulator.accept_all()
+    world.settle()
+    assert emulator.is_member("vip", emulator.account("u"))
 
 
 def test_failures_of_another_command_do_not_make_a_removal_confirmed(world: World) -> None:
@@ -198,6 +233,22 @@ def test_a_reject_is_tried_again_with_growing_pauses_until_it_is_accepted(world:
         assert world.apply().exit is Exit.REJECTED
     assert rejects_of(world)[0].attempts == 8
     heal(world)
+
+
+def test_a_member_does_not_lapse_in_the_pause_after_a_renewal_that_was_rejected(
+    world: World,
+) -> None:
+    world.define("vip", rows=[f"u{n}" for n in range(9)], expiration="2d")
+    world.apply()
+    world.advance(hours=24)
+    world.emulator.reject([world.emulator.account(f"u{n}") for n in range(9)])
+    for hours in range(30):
+        if hours == 23:
+            world.emulator.accept_all()
+        world.apply()
+        world.advance(hours=1)
+        assert len(world.members("vip")) == 9
+    assert not rejects_of(world)
 
 
 def test_what_is_tried_again_is_told_apart_from_what_is_new(world: World) -> None:

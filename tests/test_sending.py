@@ -355,6 +355,7 @@ def test_what_is_behind_removals_in_doubt_is_in_doubt_too() -> None:
         (1, PartStatus.UNATTRIBUTED),
         (1, PartStatus.CONFIRMED),
         (2, PartStatus.CONFIRMED),
+        (2, PartStatus.UNATTRIBUTED),
         (2, PartStatus.UNSENT),
     ]
     parts = [
@@ -362,7 +363,29 @@ def test_what_is_behind_removals_in_doubt_is_in_doubt_too() -> None:
         for number, (step, status) in enumerate(fates, start=1)
     ]
     held = [part.status for part in hold_later_steps(parts)]
-    assert held == [*(status for _, status in fates[:3]), PartStatus.UNKNOWN, PartStatus.UNSENT]
+    doubtful = [PartStatus.UNKNOWN, PartStatus.UNKNOWN, PartStatus.UNSENT]
+    assert held == [*(status for _, status in fates[:3]), *doubtful]
+
+
+def test_an_execution_of_minutes_ago_is_waited_for_though_its_run_is_older_than_the_limit(
+    world: World,
+) -> None:
+    """Each part takes half an hour at the platform, and the process dies after the third upload."""
+    world.destination["execution_max_age"] = "1h"
+    world.destination["max_upload_bytes"] = 250
+    world.define("vip", rows=[f"u{n}" for n in range(6)])
+    script = ExecutionScript(starts_after_polls=170)
+    for call in (1, 2, 3):
+        world.emulator.faults.add("upload", script, call=call)
+    assert apply_until_killed(world, "after upload", nth=3)
+    world.advance(minutes=15)
+    report = world.apply()
+    assert report.recovered is not None
+    assert not report.recovered.problems
+    assert report.recovered.outcome.confirmed == 4
+    assert world.emulator.max_in_flight == 1
+    world.settle()
+    assert_sound(world)
 
 
 def test_a_clock_that_was_set_back_makes_no_run_younger_than_now() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,18 @@ def test_one_that_does_not_end_is_waited_for_until_the_run_is_old(
     assert caught.value.message == ("execution 5 of import 9 has not finished within 60 minutes")
     assert caught.value.hint == f"{AGAIN}: it goes on waiting before anything is sent"
     assert sending.unfinished == "5"
+
+
+@pytest.mark.parametrize(("made", "seconds"), [(0, 0), (10, 3610), (40, 3640)])
+def test_one_that_was_made_lately_is_waited_for_though_its_run_is_old(
+    make: Make, made: int, seconds: int
+) -> None:
+    """A run of many parts takes long. One without a date is as old as its run."""
+    late = replace(running("6"), created_at_ms=1000 * made or None)
+    sending, watched, _ = make(lambda _: [running("5"), late], age_minutes=500)
+    with pytest.raises(StillRunning):
+        sending.wait("9", NOBODY, NOBODY)
+    assert watched.asked[-1] == seconds
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ def _same_command(table: str) -> str:
 
 
 def store_rejects(database: Database, now_ms: int) -> None:
-    """Keep the commands that were rejected, and when each is tried again."""
+    """Keep the commands that were rejected, and when each is tried again: of a member that lapses
+    meanwhile before half of the time that it has left is over.
+    """
     pauses = " ".join(f"WHEN {n} THEN {p}" for n, p in enumerate(FIRST_PAUSES_MS, start=1))
     same = _same_command("rejects")
     database.execute(
@@ -34,9 +36,13 @@ def store_rejects(database: Database, now_ms: int) -> None:
         f"{now_ms}, {now_ms}, {now_ms} FROM rejected_lines r JOIN changes c ON c.line = r.line "
         "WHERE true ON CONFLICT (keyspace, identifier) DO UPDATE SET "
         f"attempts = CASE WHEN {same} THEN attempts + 1 ELSE 1 END, "
-        f"next_attempt_at = {now_ms} + CASE (CASE WHEN {same} THEN attempts + 1 ELSE 1 END) "
-        f"{pauses} ELSE {LONGEST_PAUSE_MS} END, operation = excluded.operation, "
-        "fingerprint = excluded.fingerprint, reason = excluded.reason, last_at = excluded.last_at"
+        f"next_attempt_at = {now_ms} + min(CASE (CASE WHEN {same} THEN attempts + 1 ELSE 1 END) "
+        f"{pauses} ELSE {LONGEST_PAUSE_MS} END, coalesce((SELECT (m.expires_at - {now_ms}) / 2 "
+        "FROM members m WHERE m.keyspace = excluded.keyspace "
+        f"AND m.identifier = excluded.identifier AND m.expires_at > {now_ms} "
+        f"AND excluded.operation = 'UPDATE'), {LONGEST_PAUSE_MS})), "
+        "operation = excluded.operation, fingerprint = excluded.fingerprint, "
+        "reason = excluded.reason, last_at = excluded.last_at"
     )
 
 
