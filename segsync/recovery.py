@@ -62,10 +62,10 @@ def _found(run: Run, sending: Sending, applying: Applying) -> _Found:
     if run.import_id is None:
         sending.state.note_import(run.serial, import_id)
     sent = [part for part in run.parts if part.status in (PartStatus.SENDING, PartStatus.SENT)]
+    waiting = [part.number for part in run.parts if part.status is PartStatus.WAITING]
     found = _wait(run, import_id, sending)
     if found is None:
-        return _Found({}, behind=True)
-    waiting = [part.number for part in run.parts if part.status is PartStatus.WAITING]
+        return _Found({}, behind=True, hidden=frozenset(waiting))
     behind = bool(waiting) and len(found) > len(sent)
     hidden = frozenset(waiting if behind else waiting[:1])
     if len(sent) == 1 and not behind:

@@ -114,7 +114,7 @@ def test_an_execution_that_is_not_found_is_given_up_when_the_run_is_old(
     recovered = world.apply(confirm=lambda _: False).recovered
     assert world.clock.monotonic() == started
     assert recovered is not None
-    assert fates(recovered.parts) == [(UNKNOWN, True, 0), *[(UNKNOWN, False, 0)] * 2]
+    assert fates(recovered.parts) == [(UNKNOWN, True, 0)] * 3
     [problem] = recovered.problems
     assert problem.endswith("within 60 minutes; it is taken as ended, being so old")
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 CROWD = [PERSON, *(f"c{n}" for n in range(11))]
 """So many that a guard of 30 % keeps them."""
-LATEST_MS = 24 * 60 * MINUTE_MS
-"""`execution_max_age`, as the spec does not name it: what acts later was promised to nobody."""
 
 
 # ---------------------------------------------------------------- uploads that act late
@@ -66,15 +64,12 @@ def _may_still_come(story: Story, execution: Execution) -> bool:
     place = story.place
     reference = place.emulator.world.executions.imports[execution.import_id].name
     with closing(LeanDatabase(place.state, read_only=True)) as database:
-        [[submitted]] = database.rows(
-            "SELECT submitted_at FROM runs WHERE reference = ?", (reference,)
-        )
         waited_for = database.rows(
             "SELECT 1 FROM runs WHERE reference = ? AND (status = 'open' "
             "OR serial IN (SELECT run FROM watched)) LIMIT 1",
             (reference,),
         )
-    if place.emulator.now_ms() - submitted >= LATEST_MS:
+    if place.emulator.now_ms() - execution.created_ms >= place.latest_ms:
         return False
     assert waited_for, "an upload that may still act is not waited for"
     return True

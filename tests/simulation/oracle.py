@@ -16,7 +16,7 @@ from segsync.emulator.people import Identifier, Member
 from segsync.model import MINUTE_MS
 from segsync.scratch import PREFIX
 from tests.simulation.lean import LeanDatabase
-from tests.simulation.place import TWINS, Place, Row
+from tests.simulation.place import BYSTANDERS, FORMS, TWINS, Place, Row
 from tests.support.world import assert_private
 
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -28,7 +28,13 @@ def assert_members(place: Place, *, after: str = "") -> None:
         found = place.emulator.members(name)
         now_ms = place.emulator.now_ms()
         twins = [place.emulator.account(twin) for twin in TWINS]
-        wanted = {who: row for who, row in cast.rows.items() if not _is_over(row, now_ms)}
+        for bystander in _bystanders(place):
+            found.pop(bystander, None)
+        wanted = {
+            who: row
+            for who, row in cast.rows.items()
+            if who not in BYSTANDERS and not _is_over(row, now_ms)
+        }
         names = place.tables[name].keys
         for who, row in wanted.items():
             if who not in TWINS:
@@ -40,6 +46,10 @@ def assert_members(place: Place, *, after: str = "") -> None:
                 found.pop(twin, None)
         left = _without_other_names(place, found, wanted)
         assert not left, f"{sorted(map(str, left))} should not be in {name}{after} ({names})"
+
+
+def _bystanders(place: Place) -> set[Identifier]:
+    return {place.identifier(who, form) for who in BYSTANDERS for form in FORMS}
 
 
 def _without_other_names(
@@ -96,6 +106,8 @@ def assert_snapshot(place: Place) -> None:
         one = Identifier(kind, compartment or None, identifier)
         if kind == "user_account_id":
             one = place.emulator.account(identifier, compartment or None)
+        if one in _bystanders(place):
+            continue
         member = place.emulator.members(segment).get(one)
         if member is None or expires_at == 0:
             assert member is None or member.expires_at_ms == 0, f"the expiry of {identifier}"
@@ -216,8 +228,5 @@ def asserted_anew(place: Place) -> list[str]:
     return [
         name
         for name, cast in place.casts.items()
-        if name in begun
-        and cast.rows
-        and "reassert" in place.tables[name].keys
-        and "expiration_ts" not in place.tables[name].columns
+        if name in begun and cast.rows and "reassert" in place.tables[name].keys
     ]

@@ -14,7 +14,7 @@ from segsync import planning
 from segsync.emulator.executions import Execution
 from segsync.emulator.people import Identifier
 from segsync.emulator.world import Upload
-from segsync.model import Spec
+from segsync.model import MINUTE_MS, Spec
 from segsync.own_state import writing_state
 from segsync.planning import PlanOptions
 from segsync.report import Report
@@ -28,6 +28,8 @@ from tests.support.world import World
 
 PEOPLE = 6
 TWINS = ("twin", "other twin")
+BYSTANDERS = ("bystander", "other bystander")
+"""In stories that have them, they may fail without a name until they are given up."""
 FORMS = ("account", "default", "second", "email", "renumbered")
 """What a query may know a person by: an account without compartment, the same account with its
 compartment named, one in another compartment, an e-mail hash, a new number for the account."""
@@ -93,6 +95,12 @@ class Place(LeanWorld):
         self.casts: dict[str, Cast] = {}
         self.trouble: Trouble | None = None
         self.guarded = False
+        self.chosen: dict[str, tuple[str, ...]] = {}
+        self.answer = True
+        self.assumes_finished = False
+        self.bystanders: tuple[str, ...] = ()
+        self.latest_ms = random.choice([24, 24, 72]) * 60 * MINUTE_MS
+        self.destination["execution_max_age"] = f"{self.latest_ms // MINUTE_MS}m"
         self.hidden_imports: set[str] = set()
         self.emulator.behave(
             line_order=random.choice(["random", "file", "reversed"]),
@@ -103,9 +111,8 @@ class Place(LeanWorld):
             absent_data_bag="kept" if self.emulator.world.seed % 2 else "cleared",
         )
         emulator = self.emulator
-        for n in range(PEOPLE):
-            forms = [self.identifier(f"u{n}", form) for form in FORMS]
-            emulator.declare_person(forms)
+        for who in (*(f"u{n}" for n in range(PEOPLE)), *BYSTANDERS):
+            emulator.declare_person([self.identifier(who, form) for form in FORMS])
         emulator.declare_person([emulator.account(name) for name in TWINS])
 
     def _serve(self) -> str:
@@ -149,7 +156,7 @@ class Place(LeanWorld):
     def options(self) -> dict[str, Any]:
         """What every plan and apply is given."""
         allowed = () if self.guarded else tuple(self.tables)
-        return {"allowed": allowed, "samples": 0, "parallelism": 1}
+        return {"allowed": allowed, "samples": 0, "parallelism": 1, **self.chosen}
 
     def alive(self) -> list[Execution]:
         """Executions that may still take effect."""
@@ -165,7 +172,13 @@ class Place(LeanWorld):
         self.trouble = trouble
         deaths[self.state.resolve()] = trouble.statement
         try:
-            return self.apply_saved(saved) if saved else self.apply(**self.options)
+            if saved:
+                return self.apply_saved(saved)
+            return self.apply(
+                assume_finished=self.assumes_finished,
+                confirm=lambda _plan: self.answer,
+                **self.options,
+            )
         except Killed:
             trouble.restore()
             return None

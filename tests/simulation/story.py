@@ -16,8 +16,8 @@ from segsync.emulator import runs
 from segsync.emulator.executions import Execution
 from segsync.errors import DestinationError, StateStale
 from segsync.report import Report
-from tests.simulation import deeds, oracle
-from tests.simulation.place import FORMS, PEOPLE, SHAPES, TWINS, Place, Row
+from tests.simulation import choosing, deeds, oracle
+from tests.simulation.place import BYSTANDERS, FORMS, PEOPLE, SHAPES, TWINS, Place, Row
 from tests.simulation.trouble import ERRORS, NAMELESS, SCRIPTS, Fault, Trouble
 
 DAY_MS = oracle.DAY_MS
@@ -49,6 +49,10 @@ WEIGHTS = {
     "rows are invalid": 1,
     "apply a saved plan": 2,
     "use two copies": 1,
+    "apply a part": 2,
+    "say no": 1,
+    "assume finished": 1,
+    "fail without names": 4,
 }
 REASSERTED = (None, None, "2d", "5d")
 
@@ -93,6 +97,9 @@ class Story:
         """A world with a segment or two; the first apply is the story's business."""
         if limit := self.random.choice([None, None, 700]):
             self.place.destination["max_upload_bytes"] = limit
+        if self.random.random() < 0.3:
+            self.place.bystanders = BYSTANDERS
+            self.nameless = LIMIT_OF_NAMELESS
         for _ in range(self.random.choice([1, 1, 2])):
             self._add_segment()
 
@@ -118,6 +125,10 @@ class Story:
             "rows are invalid": lambda: deeds.break_rows(self),
             "apply a saved plan": lambda: deeds.apply_a_saved_plan(self),
             "use two copies": lambda: deeds.fork(self),
+            "apply a part": lambda: choosing.apply_a_part(self),
+            "say no": lambda: choosing.say_no(self),
+            "assume finished": lambda: choosing.assume_finished(self),
+            "fail without names": lambda: choosing.fail_without_names(self),
         }
         how[step.kind]()
         oracle.assert_platform(self.place)
@@ -154,7 +165,7 @@ class Story:
     def _some_rows(self, shape: str, before: dict[str, Row]) -> dict[str, Row]:
         """Each person stays as it was, changes, comes or goes."""
         found = {}
-        people = [f"u{n}" for n in range(PEOPLE)]
+        people = [*(f"u{n}" for n in range(PEOPLE)), *self.place.bystanders]
         if shape != "accounts, expiry" and self.random.random() < 0.3:
             people += TWINS
         for who in people:
@@ -401,10 +412,11 @@ class Story:
             self.missing += trouble.missing
         self.tell(_shown_apply(report, trouble))
         self._tell_faults(faults)
-        if report and report.run and report.run.outcome.given_up:
+        if report and report.run and report.run.outcome.given_up and not place.bystanders:
             raise AssertionError("given up, though failures without a name were few")
         is_blind = place.hidden_imports or any(execution.ended for execution in self.missing)
-        if not (faults or saved or is_blind or place.guarded) and self.is_clean(report):
+        is_partial = place.guarded or place.chosen or not place.answer
+        if not (faults or saved or is_blind or is_partial) and self.is_clean(report):
             oracle.assert_members(place, after=" after an apply without a fault")
         return report
 
