@@ -28,7 +28,7 @@ def assert_members(place: Place, *, after: str = "") -> None:
         found = place.emulator.members(name)
         now_ms = place.emulator.now_ms()
         twins = [place.emulator.account(twin) for twin in TWINS]
-        for bystander in _bystanders(place):
+        for bystander in bystanders(place):
             found.pop(bystander, None)
         wanted = {
             who: row
@@ -48,7 +48,8 @@ def assert_members(place: Place, *, after: str = "") -> None:
         assert not left, f"{sorted(map(str, left))} should not be in {name}{after} ({names})"
 
 
-def _bystanders(place: Place) -> set[Identifier]:
+def bystanders(place: Place) -> set[Identifier]:
+    """Those of whom nothing is asserted."""
     return {place.identifier(who, form) for who in BYSTANDERS for form in FORMS}
 
 
@@ -106,7 +107,7 @@ def assert_snapshot(place: Place) -> None:
         one = Identifier(kind, compartment or None, identifier)
         if kind == "user_account_id":
             one = place.emulator.account(identifier, compartment or None)
-        if one in _bystanders(place):
+        if one in bystanders(place):
             continue
         member = place.emulator.members(segment).get(one)
         if member is None or expires_at == 0:

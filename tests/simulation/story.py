@@ -523,7 +523,8 @@ class Story:
         oracle.assert_snapshot(self.place)
         oracle.assert_discreet(self.place)
         for name in self.deleted:
-            left = set(self.place.emulator.members(name)) - {self.place.emulator.account("x")}
+            left = set(self.place.emulator.members(name)) - oracle.bystanders(self.place)
+            left.discard(self.place.emulator.account("x"))
             assert len(left) == 1, f"{name} was removed, and has {len(left)} members"
 
     def _look_again_later(self) -> None:
