@@ -210,7 +210,7 @@ def test_a_query_file_that_is_missing_is_told_with_those_that_there_are(store: S
         ("sql/fans.sql", "known: `newsletter_readers.sql`"),
         ("sql/newsletter_reader.sql", "did you mean `newsletter_readers.sql`?"),
         ("sql/fans.txt.old", "the path is relative to the file that it stands in"),
-        ("queries/fans.sql", "there is no folder queries"),
+        ("queries/fans.sql", "there is no folder `queries`"),
     ):
         store.spec(f"  fans: {{query_file: {name}}}")
         assert f"hint: {hint}" in store.run("validate").check(1).err

@@ -109,7 +109,7 @@ def assert_all_are_members(world: World) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_process_may_die_at_any_moment(tmp_path: Path, scenario: Scenario) -> None:
     for at in itertools.count(1):
-        with World(tmp_path / str(at), seed=at) as world:
+        with in_one_thread(), LeanWorld(tmp_path / str(at), seed=at) as world:
             options = scenario(world)
             if not apply_until_killed(world, at, **options):
                 break
@@ -121,7 +121,7 @@ def test_a_process_may_die_at_any_moment(tmp_path: Path, scenario: Scenario) -> 
 @pytest.mark.parametrize("scenario", [a_first_apply, a_change_of_identifiers])
 def test_the_recovery_may_die_as_well(tmp_path: Path, scenario: Scenario) -> None:
     for at in ("after create_import", "after upload", "before list_executions"):
-        with World(tmp_path / at) as world:
+        with in_one_thread(), LeanWorld(tmp_path / at) as world:
             options = scenario(world)
             assert apply_until_killed(world, at, **options)
             for again in itertools.count(1):
