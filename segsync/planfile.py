@@ -240,7 +240,7 @@ def _to_json(planned: Planned) -> bytes:
         "reasserted": list(planned.reasserted),
         "keyspaces": [_place_row(number, place) for number, place in places if place[0] in numbers],
     }
-    return json.dumps(document, default=dict).encode()
+    return json.dumps(document, allow_nan=False, default=dict).encode()
 
 
 def _place_row(number: int, place: Place) -> list[Any]:

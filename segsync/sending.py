@@ -148,7 +148,7 @@ class Sending:
         )
 
     def _pause(self, attempt: int, why: str) -> None:
-        seconds = 0.5 * 2**attempt
+        seconds = min(0.5 * 2**attempt, 30.0)
         self.progress.say(f"{why}; trying again in {seconds:.0f} s")
         self.clock.sleep(seconds)
 

@@ -27,14 +27,15 @@ def spans_by_keyspace(database: Database) -> Mapping[int, Sequence[Span]]:
     """Where the lines of each keyspace are that may have left: one pass for all of them.
 
     The lines of a keyspace are together, the removals and the rest apart. Who is only forgotten
-    stands behind the lines of all parts.
+    stands behind the lines of all parts: with them, a span would reach over those of others.
     """
     left = [(int(first), int(last)) for first, last in database.rows(_LEFT)]
     if not left:
         return {}
     found: defaultdict[int, list[Span]] = defaultdict(list)
     for keyspace, first, last in database.rows(
-        "SELECT keyspace, min(line), max(line) FROM changes GROUP BY keyspace, change = 'remove'"
+        "SELECT keyspace, min(line), max(line) FROM changes WHERE change <> 'forget' "
+        "GROUP BY keyspace, change = 'remove'"
     ):
         both = [(max(first, start), min(last, end)) for start, end in left]
         found[int(keyspace)] += [span for span in both if span[0] <= span[1]]
