@@ -617,6 +617,8 @@ def test_an_invalid_row_is_counted_with_its_reason_and_never_a_member(code: int)
         ("email", "a@b", None),
         ("email", "@b", 9),
         ("email", "a@", 9),
+        ("email", " @b", 9),
+        ("email", "a@\t", 9),
         ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 8)}"}}', None),
         ("data_bag", f'{{"a":"{"b" * (LARGEST_DATA_BAG - 7)}"}}', 13),
         ("data_bag", '{"a":[9223372036854775807,-9223372036854775808]}', None),

@@ -13,6 +13,8 @@ from segsync.model import DAY_MS, MINUTE_MS
 from segsync.plan import Counts
 from segsync.report import Exit
 from segsync.state import open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.renewals import renewals
 from tests.support.size import size
@@ -26,7 +28,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 
@@ -389,13 +391,14 @@ def test_who_has_an_expiry_of_its_own_is_reasserted(world: World) -> None:
 
 @pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "1972-01-01", "1900-01-01"])
 def test_a_moment_of_long_ago_has_passed_and_is_neither_never_nor_an_error(
-    world: World, moment: str
+    tmp_path: Path, moment: str
 ) -> None:
     guard = {"allow_empty": True, "max_removed": "100%"}
-    world.define("vip", "user_account_id", "expiration_ts", rows=[("x", 0)], guard=guard)
-    world.settle()
     query = f"SELECT 'x' AS user_account_id, '{moment}' AS expiration_ts"
-    world.tables["vip"].keys["query"] = query
-    report = world.apply()
-    assert report.exit is Exit.DONE
-    assert not world.members("vip")
+    with World(tmp_path) as world:
+        world.define("vip", "user_account_id", "expiration_ts", rows=[("x", 0)], guard=guard)
+        world.settle()
+        world.tables["vip"].keys["query"] = query
+        report = world.apply()
+        assert report.exit is Exit.DONE
+        assert not world.members("vip")

@@ -17,6 +17,8 @@ from segsync.errors import NotSent
 from segsync.report import Exit
 from segsync.sending import StillRunning
 from segsync.state import open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support import crash
 from tests.support.crash import Backing, Blind, Killed, apply_until_killed
 from tests.support.world import World, assert_sound
@@ -27,7 +29,7 @@ NEVER_BY_ITSELF = 10**6
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 

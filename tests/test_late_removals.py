@@ -13,6 +13,8 @@ from segsync.report import Exit, Report
 from segsync.state import Identity, PartRecord, PartStatus, create, open_state
 from segsync.state.database import Database
 from segsync.state.late_removals import doubt_newcomers, note_newcomers
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import Blind, apply_until_killed
 from tests.support.world import Row, World, assert_sound
 
@@ -20,7 +22,7 @@ from tests.support.world import Row, World, assert_sound
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """The accounts u1, u2 and u3 came while h0's removal was refused, which is accepted now."""
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         columns = ("email_hash", "user_account_id", "total")
         rows = [("h0", None, 1), (None, "old", 1)]
         made.define("vip", *columns, rows=rows, guard={"max_removed": "100%"})
@@ -138,7 +140,7 @@ def test_who_is_added_by_a_plan_that_was_saved_before_a_late_removal_is_said_aga
     tmp_path: Path,
 ) -> None:
     """The plan does not know that h0 is in doubt; h0 and u1 are one person."""
-    with World(tmp_path / "world") as world:
+    with in_one_thread(), LeanWorld(tmp_path / "world") as world:
         emulator = world.emulator
         h0, u1 = emulator.email("h0"), emulator.account("u1")
         emulator.declare_person([h0, u1])

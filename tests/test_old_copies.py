@@ -23,7 +23,7 @@ ALLOWED: dict[str, Any] = {"allowed": ("vip",)}
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 

@@ -63,7 +63,8 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = folder / "venv" / "bin"
     versions = folder / "versions.txt"
     versions.write_text("".join(f"{line}\n" for line in locked_versions()))
-    run(programs / "pip", "install", "--quiet", "-c", versions, wheel, folder=folder)
+    install = ["install", "--quiet", "--no-compile", "-c", versions, wheel]
+    run(programs / "pip", *install, folder=folder)
     return programs
 
 

@@ -31,7 +31,7 @@ IMPORTS = "/v1/datamarts/1509/document_imports"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 

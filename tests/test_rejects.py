@@ -15,6 +15,8 @@ from segsync.emulator.commands import Command
 from segsync.render.status import read_status
 from segsync.report import Exit, Report
 from segsync.state import PartStatus, Reject, open_state
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.plans import reasons
 from tests.support.world import START_MS, World, assert_sound
@@ -25,7 +27,7 @@ NAMELESS = ("json_line_number", "text", "missing", "empty", "garbage", "expired"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 

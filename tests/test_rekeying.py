@@ -11,6 +11,8 @@ import pytest
 from segsync.emulator import Answer, ExecutionScript
 from segsync.report import Exit
 from segsync.state import PartStatus
+from tests.simulation.place import LeanWorld
+from tests.simulation.speed import in_one_thread
 from tests.support.crash import apply_until_killed
 from tests.support.world import World, assert_sound
 
@@ -19,7 +21,7 @@ PEOPLE = 12
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
+    with in_one_thread(), LeanWorld(tmp_path) as made:
         yield made
 
 
@@ -53,7 +55,7 @@ def assert_everybody_is_there(world: World) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_people_stay_members_when_their_identifier_changes(tmp_path: Path, seed: int) -> None:
-    with World(tmp_path, seed=seed) as world:
+    with in_one_thread(), LeanWorld(tmp_path, seed=seed) as world:
         people(world)
         for rows in (by_hash(), by_account(), by_account("2000"), by_hash()):
             world.fill("vip", rows)
@@ -86,7 +88,7 @@ def renumbered(world: World, **keys: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_people_whose_accounts_get_new_numbers_stay_members(tmp_path: Path, seed: int) -> None:
     """Both are of one kind and compartment: that they are one person only the platform knows."""
-    with World(tmp_path, seed=seed) as world:
+    with in_one_thread(), LeanWorld(tmp_path, seed=seed) as world:
         renumbered(world)
         world.accounts("vip", *(f"new{n}" for n in range(PEOPLE)))
         world.apply(allowed=("vip",))
@@ -132,7 +134,7 @@ def test_newcomers_are_forgotten_when_no_removal_waits(world: World) -> None:
 def test_who_is_updated_under_one_kind_and_removed_under_another_stays(
     tmp_path: Path, seed: int
 ) -> None:
-    with World(tmp_path, seed=seed) as world:
+    with in_one_thread(), LeanWorld(tmp_path, seed=seed) as world:
         people(world, expiration="30d")
         world.fill("vip", [*by_hash(), *by_account()])
         world.apply()
@@ -149,7 +151,7 @@ def test_a_segment_that_is_addressed_another_way_keeps_its_members(
     tmp_path: Path, seed: int
 ) -> None:
     """With a token that may not read segments nobody can tell that the two are one."""
-    with World(tmp_path, seed=seed) as world:
+    with in_one_thread(), LeanWorld(tmp_path, seed=seed) as world:
         world.emulator.behave(segment_rights=False)
         world.define("vip", rows=["a", "b", "c"])
         world.apply()

@@ -55,6 +55,15 @@ def test_the_digest_does_not_change_with_the_spelling(folder: SpecFolder) -> Non
     assert folder.load(FULL, other).sha256 == before
 
 
+def test_the_digest_changes_with_a_variable_of_the_params(folder: SpecFolder) -> None:
+    spec = FULL.replace("{a: 1}", "{a: '${DAY}'}")
+    monday, tuesday = (
+        folder.load(spec, ENVIRON | {"DAY": day}).sha256 for day in ("monday", "tuesday")
+    )
+    assert monday != tuesday
+    assert folder.load(spec, ENVIRON | {"DAY": "monday"}).sha256 == monday
+
+
 def test_the_digest_does_not_depend_on_the_order_of_segments(folder: SpecFolder) -> None:
     both = ["  a: {query: SELECT 1}\n", "  b: {query: SELECT 2}\n"]
     first = folder.load(HEAD + "segments:\n" + "".join(both)).sha256

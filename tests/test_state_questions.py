@@ -228,6 +228,21 @@ def test_where_lines_that_may_have_left_are_is_told_by_keyspace(state: State, em
     assert spans_by_keyspace(empty._database) == {}
 
 
+def test_who_is_only_forgotten_does_not_stretch_what_is_looked_at(tmp_path: Path) -> None:
+    """With a span that reached there, each segment would look at the lines of all others."""
+    tables: dict[str, list[Row]] = {
+        "segments": ROWS["segments"], "keyspaces": ROWS["keyspaces"],
+        "runs": [run_row(1, "open", submitted_at=1, commands=2)],
+        "parts": [part_row(1, 1, 1, 2, "sent")],
+        "changes": [
+            (1, 1, "a", "add", 1, 0, 0), (2, 2, "b", "add", 1, 0, 0),
+            (3, 1, "c", "forget", 1, 0, 0),
+        ],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as state:
+        assert spans_by_keyspace(state._database) == {1: [(1, 1)], 2: [(2, 2)]}
+
+
 def test_rejects_and_changes_are_streamed(state: State) -> None:
     assert taken(state.segment_rejects(1)) == [
         ("keyspace", "identifier", "operation", "fingerprint", "next_attempt_at"),

@@ -2,7 +2,7 @@
 
 To import everything takes longer than an apply. So each process of the tests has one that has done
 it, and forks: what the fork runs is the `main` of the real command, with its own arguments, folder,
-environment and streams. Any other command is executed.
+environment and streams; only its pauses are short. Any other command is executed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from segsync.sending import Timing
 from tests.support import tracer
 from tests.support.cli import ROOT, environment
 from tests.support.processes import heed_signals
@@ -41,8 +42,8 @@ USED = (
     "segsync.spec.load",
 )
 """What an apply imports; what is missing here it imports itself."""
-
-
+PAUSES = Timing(first_poll=0.02, grace=0.5, settling=0.5)
+"""The emulator shows an upload at once, and these tests have it end when it is asked for."""
 PATIENCE = 60.0
 
 
@@ -126,6 +127,7 @@ def main() -> None:
     """Run each command that stands in a line of the input; answer how it ended."""
     for name in USED:
         import_module(name)
+    vars(import_module("segsync.sending"))["Timing"] = lambda: PAUSES
     for line in sys.stdin:
         call, injection, *what = json.loads(line)
         ended = tracer.trace(partial(become, *what), tracer.Injection.parse(call, injection))
