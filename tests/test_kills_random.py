@@ -71,7 +71,7 @@ def test_the_apply_that_recovers_may_be_killed_at_any_system_call_as_well(
 ) -> None:
     chance = random.Random(f"pairs {shard}")
     twice = 0
-    for number in range(1, size(104, 2_000) // PAIR_SHARDS + 1):
+    for number in range(1, size(200, 2_000) // PAIR_SHARDS + 1):
         change(world, number)
         uploads = len(world.uploads)
         first, second = drawn(chance), drawn(chance)

@@ -325,7 +325,7 @@ def stories(count: int, steps: int) -> settings:
 @pytest.mark.timeout(size(1_200, 40_000))
 def test_whatever_happens_in_whatever_order_one_apply_sets_it_right(shard: int) -> None:
     with in_one_thread():
-        told = stories(size(60, 5_000) // SHARDS, size(40, 100))
+        told = stories(size(200, 5_000) // SHARDS, size(40, 100))
         run_state_machine_as_test(seed(shard)(LeanStory), settings=told)
 
 
