@@ -11,8 +11,10 @@ SHORTEST_REDACTED = 4
 """Shorter secrets are not searched for in texts: they would blank out ordinary words."""
 
 _SECRET_OPTION = re.compile(r"pass|pwd|token|secret|key|credential", re.IGNORECASE)
-
-
+_SECRET_FIELD = re.compile(
+    rf"(?:{_SECRET_OPTION.pattern})\w*\s*=\s*(\{{(?:[^}}]|\}}\}})*\}}|[^;]*)", re.IGNORECASE
+)
+"""Of a connection string within an option, as ODBC has them: `UID=me;PWD={a;b}`."""
 _CREDENTIALS = re.compile(r"[^:/?]*(?::(?P<password>[^@]*))?@")
 
 
@@ -72,6 +74,8 @@ def secrets_of(url: str) -> list[str]:
     password, behind = credentials_cut(url)
     options = behind.partition("?")[2]
     values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
+    fields = [field for _, value in parse_qsl(options) for field in _SECRET_FIELD.findall(value)]
+    values += fields + [field[1:-1].replace("}}", "}") for field in fields if field[:1] == "{"]
     pieces = re.split("[/?#@:&]", password)
     found = (url, password, unquote(password), *pieces, *values)
     return [secret for secret in dict.fromkeys(found) if secret]

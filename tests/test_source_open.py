@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -251,6 +252,36 @@ def test_a_server_that_is_not_there_is_told(scheme: str, lane: Any) -> None:
     assert "Is the database at 127.0.0.1:1 running" in (error.hint or "")
     assert "That stands at s.yaml:3:4 (${URL})." in (error.hint or "")
     nothing_secret(error, "canary-word")
+
+
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [("hunter2", "hunter2"), ("{hun;ter}}2}", "hun;ter}2"), ("hun=ter", "hun=ter")],
+)
+def test_the_password_within_an_odbc_string_is_found(written: str, password: str) -> None:
+    text = quote(f"DRIVER={{ODBC Driver 18}};SERVER=h;Pwd = {written};Encrypt=yes")
+    found = secrets_of(f"mssql+pyodbc:///?odbc_connect={text}")
+    assert {written, password} <= set(found)
+    assert not {"h", "yes", "ODBC Driver 18"} & set(found)
+
+
+@pytest.mark.parametrize("name", ["postgresql-adbc", "postgresql-psycopg"])
+def test_what_is_set_for_reading_ends_with_the_transaction(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    """Behind a pooler, the next transaction of the connection is somebody else's."""
+    base = database(request, tmp_path, name)
+    elsewhere = replace(base, url=f"{base.url}?options=-c%20TimeZone%3DAsia%2FTokyo")
+    with elsewhere.open() as source:
+        zone = "SELECT current_setting('TimeZone') AS user_account_id"
+        assert read(source, zone) == [{"user_account_id": "UTC"}]
+        lane: Any = source._lane
+        connection = lane._open[0] if "adbc" in name else lane._driver
+        cursor = connection.cursor()
+        cursor.execute("ROLLBACK")
+        cursor.execute("SELECT current_setting('TimeZone')")
+        assert cursor.fetchone() == ("Asia/Tokyo",)
+        cursor.close()
 
 
 def test_the_values_of_parameters_are_not_in_messages(any_database: Database) -> None:

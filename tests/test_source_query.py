@@ -118,6 +118,25 @@ def test_what_is_not_one_query_is_refused(text: str, reason: str, lexis: Lexis) 
     assert caught.value.place == PLACE
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("SELECT id INTO copied FROM t", "INTO"),
+        ("SELECT 1 DELETE FROM t", "DELETE"),
+        ("WITH x AS (SELECT 1 AS n) update t SET n = 2", "UPDATE"),
+        ("SELECT 1 exec sp_who", "EXEC"),
+        ("SELECT 1 /* ; */ DROP TABLE t", "DROP"),
+    ],
+)
+def test_where_no_subquery_holds_it_a_query_may_have_no_verb(text: str, word: str) -> None:
+    """T-SQL separates statements by nothing, and has no transaction that only reads."""
+    with pytest.raises(SourceError, match=f"has the word {word}; a segment can only") as caught:
+        parse(segment(text), MSSQL)
+    assert caught.value.place == PLACE
+    reads = "SELECT [into], t.deleted, 'drop', \"exec\" FROM t -- kill\n"
+    assert parse(segment(reads), MSSQL).render(str) == reads
+
+
 @pytest.mark.parametrize("text", ["SELECT 1", "with a as (select 1) select * from a", "VALUES (1)"])
 def test_every_kind_of_query_passes(text: str) -> None:
     assert rendered(f"  ( {text} )") == f"  ( {text} )"

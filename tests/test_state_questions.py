@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from segsync.errors import UsageError
 from segsync.model import Address, IdentifierKind
+from segsync.render.state_text import members_text
 from segsync.state import Keyspace, Run, RunStatus, State, StateSegment
 from segsync.state.open_changes import spans_by_keyspace
 from segsync.state.records import PartRecord, PartStatus, Reject
@@ -202,6 +204,34 @@ def test_members_are_read_from_any_key_on(state: State) -> None:
     of_one = [names[1:], *(row[1:] for row in vip[:4])]
     assert taken(state.members(1, only=2)) == of_one
     assert taken(state.members(1, only=2, behind=(2, "b"))) == [of_one[0], *of_one[3:]]
+
+
+def test_of_two_segments_of_one_name_the_address_says_which(tmp_path: Path) -> None:
+    """A name in the spec may pass from one segment to another."""
+    tables: dict[str, list[Row]] = {
+        "segments": [
+            (1, "segment_id", "71", "vip", 0, 0, None, None),
+            (2, "segment_technical_name", "vip", "old", 0, 0, None, None),
+        ],
+        "keyspaces": [(1, 1, "email_hash", None), (2, 2, "email_hash", None)],
+        "members": [(1, "jo.d", 5, 0), (2, "sue.5", 5, 0)],
+    }  # fmt: skip
+
+    def told(name: str) -> list[str]:
+        lines = members_text(state, name, 9, show_ids=True)
+        return ["".join(span.text for span in line.spans) for line in lines]
+
+    first, second = (f"email_hash {who}  never expires" for who in ("jo.d", "sue.5"))
+    with state_of(tmp_path / "state.db", tables) as state:
+        assert told("71") == told("segment_id=71") == [first]
+        assert told("old") == told("segment_technical_name=vip") == [second]
+        with pytest.raises(
+            UsageError, match="2 segments of the state have the name 'vip'"
+        ) as error:
+            told("vip")
+    assert error.value.hint == (
+        "say which by its address: segment_id=71 or segment_technical_name=vip"
+    )
 
 
 def test_who_is_doubted_is_told_from_who_came_meanwhile(state: State) -> None:

@@ -44,7 +44,8 @@ def show(context: typer.Context, file: options.File = None) -> None:
 def members(
     context: typer.Context,
     segment: Annotated[
-        str, typer.Argument(metavar="NAME", help="Its name in the spec or on the platform.")
+        str,
+        typer.Argument(metavar="NAME", help="Its name in the spec, or its address: segment_id=71."),
     ],
     file: options.File = None,
     show_ids: options.ShowIds = False,

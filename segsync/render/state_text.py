@@ -73,9 +73,19 @@ def _member(member: dict[str, Any], place: Keyspace, *, show_ids: bool) -> Line:
 
 def _find(state: State, name: str) -> StateSegment:
     segments = state.segments()
-    for segment in segments:
-        if name in (segment.name, segment.address.value):
-            return segment
+    found = [
+        segment
+        for segment in segments
+        if name in (segment.name, segment.address.value, str(segment.address))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        addresses = " or ".join(str(segment.address) for segment in found)
+        raise UsageError(
+            f"{len(found)} segments of the state have the name {name!r}",
+            hint=f"say which by its address: {addresses}",
+        )
     near = difflib.get_close_matches(name, [segment.name for segment in segments], n=1)
     raise UsageError(
         f"the state has no segment {name!r}",

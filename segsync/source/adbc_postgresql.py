@@ -60,7 +60,7 @@ class PostgresqlLane:
         except Exception:
             # A server that exports no snapshot has one only within one connection.
             self.slots = 1
-            _execute(first, "ROLLBACK", postgresql.BEGIN)
+            _execute(first, "ROLLBACK", postgresql.BEGIN, *postgresql.SESSION)
 
     @contextmanager
     def execute(self, segment: Segment, control: Control) -> Iterator[Execution]:
@@ -116,9 +116,9 @@ class PostgresqlLane:
         import adbc_driver_postgresql.dbapi as adbc
 
         connection: Connection = adbc.connect(self._uri, autocommit=True)
-        statements = [*postgresql.SESSION, postgresql.BEGIN]
+        statements = [postgresql.BEGIN, *postgresql.SESSION]
         if self._snapshot is not None:
-            statements.append(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+            statements.insert(1, f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
         try:
             _execute(connection, *statements)
         except Exception:

@@ -86,7 +86,7 @@ CONNECT_ARGS: Mapping[str, Mapping[str, object]] = {
     "psycopg": {"connect_timeout": CONNECT_TIMEOUT_S},
     "psycopg2": {"connect_timeout": CONNECT_TIMEOUT_S},
     "pymysql": {"connect_timeout": CONNECT_TIMEOUT_S},
-    "mysqldb": {"connect_timeout": CONNECT_TIMEOUT_S},
+    "mysqldb": {"connect_timeout": CONNECT_TIMEOUT_S, "charset": "utf8mb4"},
     "duckdb_engine": {"read_only": True},
 }
 """What a driver, by SQLAlchemy's name, is told on connecting."""

@@ -15,15 +15,16 @@ from segsync.source.fragments import LONG_AGO_MS, MARK, UNREADABLE_MS, Form, Tag
 from segsync.source.lane import Column, Projection
 
 SESSION = (
-    "SET client_encoding TO 'UTF8'",
-    "SET standard_conforming_strings TO on",
+    # For one transaction: behind a pooler (PgBouncer) the next one of a connection is another's.
+    "SET LOCAL client_encoding TO 'UTF8'",
+    "SET LOCAL standard_conforming_strings TO on",
     # What a query means may not depend on where it runs, nor on the settings of a role.
-    "SET TimeZone TO 'UTC'",
-    "SET DateStyle TO 'ISO, YMD'",
-    "SET extra_float_digits TO 1",
-    "SET cursor_tuple_fraction TO 1",
+    "SET LOCAL TimeZone TO 'UTC'",
+    "SET LOCAL DateStyle TO 'ISO, YMD'",
+    "SET LOCAL extra_float_digits TO 1",
+    "SET LOCAL cursor_tuple_fraction TO 1",
     # The first connection holds the snapshot while the others read.
-    "SET idle_in_transaction_session_timeout TO 0",
+    "SET LOCAL idle_in_transaction_session_timeout TO 0",
 )
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 SAVEPOINT = "SAVEPOINT segsync"

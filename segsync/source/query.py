@@ -22,7 +22,9 @@ QUERY_WORDS = frozenset({"select", "with", "values", "table", "from"})
 class Lexis:
     """How a dialect writes strings, names and comments, where dialects differ.
 
-    `marks`: `?`, `@name` and `$name` are parameters, and `:name` can be nothing else.
+    `marks`: `?`, `@name` and `$name` are parameters, and `:name` can be nothing else. `verbs`:
+    words that make a query do something, wherever they stand; in other dialects a query is read
+    as a subquery, in which they mean nothing.
     """
 
     backslash_escapes: bool = False
@@ -33,6 +35,7 @@ class Lexis:
     hash_comments: bool = False
     nested_comments: bool = False
     marks: bool = False
+    verbs: frozenset[str] = frozenset()
 
 
 STANDARD = Lexis()
@@ -40,7 +43,16 @@ SQLITE = Lexis(brackets=True, backticks=True, marks=True)
 POSTGRESQL = Lexis(escape_strings=True, dollar_quotes=True, nested_comments=True)
 DUCKDB = Lexis(escape_strings=True, dollar_quotes=True)
 MYSQL = Lexis(backslash_escapes=True, backticks=True, hash_comments=True)
-MSSQL = Lexis(brackets=True, nested_comments=True)
+MSSQL = Lexis(
+    brackets=True,
+    nested_comments=True,
+    # All are reserved there; no semicolon need stand between statements, nor anything before EXEC.
+    verbs=frozenset({
+        "alter", "backup", "create", "dbcc", "delete", "deny", "drop", "exec", "execute", "grant",
+        "insert", "into", "kill", "merge", "reconfigure", "restore", "revoke", "shutdown",
+        "truncate", "update", "updatetext", "writetext",
+    }),
+)  # fmt: skip
 LEXES = {
     "sqlite": SQLITE,
     "postgresql": POSTGRESQL,
@@ -104,6 +116,7 @@ def parse(segment: Segment, lexis: Lexis) -> Query:
     while code and code[-1].kind == ";":
         tokens.remove(code.pop())
     _check_shape(code, refuse)
+    _check_reads(code, lexis.verbs, refuse)
     query = Query(
         _pieces(tokens),
         plain=all(token.kind != "(" for token in code),
@@ -168,6 +181,15 @@ def _check_shape(code: list[_Token], refuse: _Refuse) -> None:
             f"is a {first.text[:20].upper()} statement; a segment can only be read",
             "Write it as a SELECT (it may begin with WITH).",
         )
+
+
+def _check_reads(code: list[_Token], verbs: frozenset[str], refuse: _Refuse) -> None:
+    for token in code:
+        if token.kind == "word" and token.text.lower() in verbs:
+            raise refuse(
+                f"has the word {token.text.upper()}; a segment can only be read",
+                "Write it as one SELECT; a column of that name stands in brackets.",
+            )
 
 
 def _pieces(tokens: list[_Token]) -> tuple[str | Parameter, ...]:
