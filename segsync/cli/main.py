@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(session: Session, arguments: Sequence[str]) -> int:
     try:
-        command = build()
+        command = build(arguments)
         with command.make_context("segsync", list(arguments), obj=session) as context:
             command.invoke(context)
         return Exit.DONE
