@@ -203,7 +203,7 @@ class Written:
             assert {run.serial for run in state.watched_runs()} == watched
 
 
-@pytest.mark.parametrize("seed", range(size(25, 2500)))
+@pytest.mark.parametrize("seed", range(size(60, 2500)))
 def test_what_is_written_of_a_run_is_what_is_read_of_it(tmp_path: Path, seed: int) -> None:
     written = Written(tmp_path / "state.db", Random(seed))
     for _ in range(RUNS_PER_STATE):
