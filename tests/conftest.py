@@ -41,6 +41,7 @@ def few_rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.node.get_closest_marker("many_rows") is None:
         for module, rows in ((session, 3), (database, 2), (dbapi, 2), (adbc_sqlite, 2)):
             monkeypatch.setattr(module, "BATCH_ROWS", rows)
+        monkeypatch.setattr(adbc_sqlite, "NARROW_BATCH_ROWS", 2)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -145,13 +145,13 @@ def test_many_threads_may_read_at_once(any_database: Database) -> None:
 
 
 def test_a_result_is_never_whole_in_memory(any_database: Database) -> None:
-    rows = 120_000
-    text = {"sqlite": "printf('%01000d', i)", "mariadb": "lpad(i, 1000, '0')"}.get(
-        any_database.dialect, "lpad(i::text, 1000, '0')"
+    rows, size = 240_000, 500
+    text = {"sqlite": f"printf('%0{size}d', i)", "mariadb": f"lpad(i, {size}, '0')"}.get(
+        any_database.dialect, f"lpad(i::text, {size}, '0')"
     )
     process = psutil.Process()
     with any_database.open() as source:
-        drain(source.read(segment(numbers(any_database, 20_000, text))))
+        drain(source.read(segment(numbers(any_database, 40_000, text))))
         before = process.memory_info().rss
         with source.read(segment(numbers(any_database, rows, text))) as result:
             highest = count = 0
@@ -159,7 +159,7 @@ def test_a_result_is_never_whole_in_memory(any_database: Database) -> None:
                 count += batch.num_rows
                 highest = max(highest, process.memory_info().rss)
     assert count == rows
-    assert highest - before < rows * 1000 * 0.6
+    assert highest - before < rows * size * 0.6
 
 
 def test_a_source_waits_for_a_writer_that_is_committing(

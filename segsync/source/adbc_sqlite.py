@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from segsync.errors import SourceError
 from segsync.model import Segment
 from segsync.source import sqlite
-from segsync.source.lane import BATCH_ROWS, Column, Control, Execution
+from segsync.source.columns import has_data_bag
+from segsync.source.lane import BATCH_ROWS, NARROW_BATCH_ROWS, Column, Control, Execution
 from segsync.source.query import SQLITE, Query, parse, refuse_unbound
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ class SqliteLane:
         sql = query.render(lambda name: f"?{names.index(name) + 1}")
         values = _bound(segment, query)
         with self._connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
             cursor.execute(sqlite.probe(sql), values)
             found = [entry[0] for entry in cursor.description or ()]
             projection = sqlite.project(segment, sql, found, plain=query.plain)
+            rows = BATCH_ROWS if has_data_bag(found) else NARROW_BATCH_ROWS
+            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(rows)})
             cursor.execute(projection.sql, values)
             batches = _batches(cursor.fetch_record_batch(), projection.columns)
             yield Execution(projection.columns, batches)

@@ -39,6 +39,12 @@ def role(name: str) -> Role:
     return Role.EXPIRATION if name == EXPIRATION else Role.VALUE
 
 
+def has_data_bag(names: Iterable[str]) -> bool:
+    """Whether a query with these columns gives data bags, or what they are made of."""
+    narrow = {*IDENTIFIERS, COMPARTMENT, EMAIL, EXPIRATION, INVALID}
+    return not narrow.issuperset(name.lower() for name in names)
+
+
 def refused(segment: Segment, name: str, type_: str, remedy: str) -> SourceError:
     """The column `name` has a type that cannot be what its name says."""
     return SourceError(
