@@ -70,8 +70,8 @@ def snapshot_of(engine: Engine, members: Members | Made, room: Room) -> Snapshot
     return Snapshot(engine._session.cursor, members, 3, 1, room)
 
 
-def taken(snapshot: Snapshot) -> list[str]:
-    with snapshot.stream() as reader:
+def taken(snapshot: Snapshot, until: str | None = None) -> list[str]:
+    with snapshot.stream(until) as reader:
         return [name for batch in reader for name in batch.column("identifier").to_pylist()]
 
 
@@ -81,6 +81,17 @@ def test_every_member_comes_once_and_in_order() -> None:
         assert taken(read) == MEMBERS
         assert (read.facts.members, read.facts.live) == (len(MEMBERS), len(MEMBERS))
     assert members.opened == [None]
+
+
+@pytest.mark.parametrize(
+    "until", ["a", MEMBERS[0], MEMBERS[BATCH - 1], MEMBERS[BATCH], f"{MEMBERS[149]}x", "z"]
+)
+def test_the_members_up_to_one_are_followed_by_all_others(until: str) -> None:
+    """Wherever in a batch that one is."""
+    with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, Members(), Room())) as read:
+        first = taken(read, until)
+        assert first == [name for name in MEMBERS if name <= until]
+        assert first + taken(read) == MEMBERS
 
 
 def test_where_there_is_room_all_is_read_with_nobody_taking_it() -> None:
