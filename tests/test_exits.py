@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, combinations
 
 from segsync.exits import Exit, first_of
+from segsync.report import Report
 
 MATTERS_MOST_FIRST = (5, 1, 3, 4)
 
@@ -20,3 +22,11 @@ def test_of_several_the_one_that_matters_most_is_told() -> None:
     some = chain.from_iterable(combinations(found, count) for count in range(1, 5))
     assert all(first_of(set(several)) is several[0] for several in some)
     assert first_of(set()) is Exit.DONE
+
+
+def test_what_an_apply_leaves_behind_in_doubt_is_unknown() -> None:
+    """As an apply of a saved plan does, which may say no more than was planned."""
+    nothing = Report(None, None, None)
+    assert replace(nothing, pending=1, is_behind=True).exit is Exit.UNKNOWN
+    for other in (nothing, replace(nothing, pending=1), replace(nothing, is_behind=True)):
+        assert other.exit is Exit.DONE

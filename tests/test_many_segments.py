@@ -86,6 +86,17 @@ def test_a_reject_is_taken_from_the_part_that_it_was_in() -> None:
     ]
 
 
+def test_who_was_given_up_is_confirmed_and_who_failed_without_a_name_unknown() -> None:
+    ranges = (LineRange(1, 1, 3), LineRange(2, 4, 8))
+    parts = (PartRecord(1, 1, 1, 8, 9, "", PartStatus.UNATTRIBUTED),)
+    made = plan(segment("a", number=1), segment("b", number=2), ranges=ranges)
+    found = segment_outcomes(made, parts, {(2, 8): 1}, Outcome(0, 0, 0, 0, given_up_in={1: 2}))
+    assert [(o.confirmed, o.rejected, o.unknown, o.unsent) for o in found] == [
+        (2, 0, 1, 0),
+        (0, 1, 4, 0),
+    ]
+
+
 def test_planning_asks_each_segment_a_bounded_number_of_times(tmp_path: Path) -> None:
     many = 40
     with World(tmp_path) as world:

@@ -118,7 +118,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/selection.py": ("test_apply", "test_cli"),
     "segsync/planfile.py": ("test_planfile_reasons", "test_planfile", "test_cli"),
     "segsync/plan.py": ("test_plan", "test_apply", "test_planfile", "test_render_plan"),
-    "segsync/report.py": ("test_render_report", "test_rejects", "test_apply", "test_recovery"),
+    "segsync/report.py": (
+        "test_exits", "test_many_segments", "test_render_report", "test_rejects", "test_apply",
+        "test_recovery",
+    ),
     "segsync/exits.py": ("test_exits", "test_apply", "test_rejects", "test_cli"),
     "segsync/payload.py": ("test_payload", "test_apply"),
 }  # fmt: skip
