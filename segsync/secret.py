@@ -72,9 +72,9 @@ def secrets_of(url: str) -> list[str]:
     that is not encoded as it should be: drivers take some for a host, a port or an option.
     """
     password, behind = credentials_cut(url)
-    options = behind.partition("?")[2]
-    values = [value for key, value in parse_qsl(options) if _SECRET_OPTION.search(key)]
-    fields = [field for _, value in parse_qsl(options) for field in _SECRET_FIELD.findall(value)]
+    options = parse_qsl(behind.partition("?")[2])
+    values = [value for key, value in options if _SECRET_OPTION.search(key)]
+    fields = [field for _, value in options for field in _SECRET_FIELD.findall(value)]
     values += fields + [field[1:-1].replace("}}", "}") for field in fields if field[:1] == "{"]
     pieces = re.split("[/?#@:&]", password)
     found = (url, password, unquote(password), *pieces, *values)

@@ -32,8 +32,8 @@ COMMANDS: Mapping[str, Callable[..., None] | None] = {
 
 
 def build(arguments: Sequence[str] = ()) -> typer.core.TyperGroup:
-    """The whole command; with the arguments that it is to run, only what they may need of it: to
-    make all of its commands takes 20 ms.
+    """The whole command; with the arguments that it is to run, only what they may need of it, as
+    typer takes a while to make each of its commands.
     """
     app = typer.Typer(
         help=_HELP,

@@ -116,11 +116,9 @@ class PostgresqlLane:
         import adbc_driver_postgresql.dbapi as adbc
 
         connection: Connection = adbc.connect(self._uri, autocommit=True)
-        statements = [postgresql.BEGIN, *postgresql.SESSION]
-        if self._snapshot is not None:
-            statements.insert(1, f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+        adopt = [f"SET TRANSACTION SNAPSHOT '{self._snapshot}'"] if self._snapshot else []
         try:
-            _execute(connection, *statements)
+            _execute(connection, postgresql.BEGIN, *adopt, *postgresql.SESSION)
         except Exception:
             connection.close()
             raise

@@ -41,7 +41,7 @@ def role(name: str) -> Role:
 
 def has_data_bag(names: Iterable[str]) -> bool:
     """Whether a query with these columns gives data bags, or what they are made of."""
-    narrow = {*IDENTIFIERS, COMPARTMENT, EMAIL, EXPIRATION, INVALID}
+    narrow = {*RESERVED, INVALID} - {DATA_BAG}
     return not narrow.issuperset(name.lower() for name in names)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 2_000
 """Arrow counts the bytes of a batch's text column in 31 bits: so many data bags of 1 MiB fit."""
 NARROW_BATCH_ROWS = 32_000
-"""So many identifiers of 64 KiB fit: larger batches of them are read a tenth faster."""
+"""So many identifiers of 64 KiB fit: larger batches of them are read faster."""
 STOPPED = "the reading was stopped"
 REPEAT_S = 0.2
 

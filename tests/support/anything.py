@@ -1,4 +1,4 @@
-"""A value of a type, drawn by chance: Hypothesis takes a hundred times as long for a large one."""
+"""A value of a type, drawn by chance: Hypothesis takes long for a large one."""
 
 from __future__ import annotations
 
