@@ -155,6 +155,8 @@ def _some_repeat(cursor: Cursor, join: Join, counts: _Counts) -> bool:
     members = join.snapshot.facts.members if join.snapshot else 0
     if join.shape.rows - counts.alone != members + doubted - counts.left:
         return True
+    if counts.alone < 2:
+        return False
     hashes = (
         f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
         "GROUP BY h)"

@@ -125,13 +125,21 @@ class Preloaded:
 
 def main() -> None:
     """Run each command that stands in a line of the input; answer how it ended."""
-    for name in USED:
-        import_module(name)
+    warm_up()
     vars(import_module("segsync.sending"))["Timing"] = lambda: PAUSES
     for line in sys.stdin:
         call, injection, *what = json.loads(line)
         ended = tracer.trace(partial(become, *what), tracer.Injection.parse(call, injection))
         print(json.dumps(ended), flush=True)
+
+
+def warm_up() -> None:
+    """Import it all, and make what is made when it is first used: how a spec is checked, and what
+    the command line is of."""
+    for name in USED:
+        import_module(name)
+    import_module("segsync.spec").load_spec(ROOT / "segments.yaml.example", environment())
+    import_module("segsync.cli.app").build(["apply"])
 
 
 def become(command: list[str], folder: str, env: dict[str, str], streams: list[str]) -> None:

@@ -149,7 +149,7 @@ class World:
         self.stranger = self.emulator.account(STRANGER)
         self.stranger_number = self.emulator.declare_person([self.stranger])
         self._not_ours_alone: set[str] = set()
-        self._settled: tuple[Any, Plan] | None = None
+        self._planned: tuple[Any, Plan] | None = None
         self._stack = ExitStack()
         self._stack.callback(self.emulator.close)
         self.url = url or self._serve()
@@ -344,23 +344,25 @@ class World:
             plan = self.plan(**options)
             if not plan.changes_something:
                 whole = options.keys() <= {"allowed"}
-                self._settled = (self._all_that_counts(), plan) if whole else None
+                self._planned = (self._all_that_counts(), plan) if whole else None
                 return report
         raise AssertionError(f"not settled after {applies} applies: {plan.totals}")
 
     def plan_of_all(self) -> Plan:
-        """A plan of all segments, kept from when they were settled if nothing has changed since."""
-        if self._settled and self._settled[0] == self._all_that_counts():
-            return self._settled[1]
-        return self.plan(allowed=tuple(self.tables))
+        """A plan of all segments: the last one, if nothing has changed since."""
+        if self._planned and self._planned[0] == self._all_that_counts():
+            return self._planned[1]
+        plan = self.plan(allowed=tuple(self.tables))
+        self._planned = (self._all_that_counts(), plan)
+        return plan
 
     def _all_that_counts(self) -> Any:
         """For a plan: it says the same as long as this is the same."""
-        state = self.state.stat()
+        state = self.state.stat() if self.state.exists() else None
         rows = [(name, *map(repr, table.rows)) for name, table in self.tables.items()]
-        file = (state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
+        file = state and (state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
         asked = len(self.emulator.request_log)
-        return (*file, self.clock.now_ms(), asked, json.dumps(self._document()), rows)
+        return (file, self.clock.now_ms(), asked, json.dumps(self._document()), rows)
 
     # ---------------------------------------------------------------- what must be true
 
