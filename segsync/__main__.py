@@ -15,6 +15,7 @@ COLLECT_AFTER = 100_000
 def main() -> None:
     """Run the command of this process's arguments, and end the process."""
     gc.set_threshold(COLLECT_AFTER)
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # other people's code: it would see the spec
     status = 1
     with contextlib.suppress(KeyboardInterrupt):
         # Here, because Ctrl-C may come while all of it is being imported.
