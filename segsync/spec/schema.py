@@ -38,7 +38,7 @@ class _Checked:
         return core_schema.no_info_before_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
-        return self.schema
+        return dict(self.schema)  # pydantic adds to it what stands at the field
 
 
 def _checked(check: Callable[[object], object], **schema: Any) -> _Checked:
