@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import threading
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import duckdb
 import psutil
+import pyarrow as pa
 import pytest
 
 from segsync.errors import SourceError
+from segsync.source.values import check_batch
 from tests.support.processes import started
+from tests.support.size import FULL
 from tests.support.sources import (
     LANES,
     MANY,
@@ -160,6 +164,27 @@ def test_a_result_is_never_whole_in_memory(any_database: Database) -> None:
                 highest = max(highest, process.memory_info().rss)
     assert count == rows
     assert highest - before < rows * size * 0.6
+
+
+@pytest.mark.skipif(not FULL, reason="takes five gigabytes of memory")
+@pytest.mark.parametrize("length", [70_000, 140_000], ids=["2 GiB", "4 GiB"])
+def test_more_text_than_can_be_counted_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, length: int
+) -> None:
+    base = database(request, tmp_path, "sqlite-adbc")
+    text = f"CASE WHEN i < 35000 THEN i ELSE printf('%0{length}d', i) END"
+    with base.open() as source, pytest.raises(SourceError, match="more than 2 GiB") as caught:
+        read(source, numbers(base, 70_000, text))
+    assert caught.value.place
+
+
+@pytest.mark.parametrize("offsets", [(0, 3, 1, 3), (0, 2_000_000_000, 2, 3)])
+def test_texts_whose_lengths_are_wrong_are_refused(offsets: tuple[int, ...]) -> None:
+    """As those of a driver are that counts in 31 bits what has more bytes."""
+    counts = pa.py_buffer(struct.pack("<4i", *offsets))
+    texts = pa.Array.from_buffers(pa.string(), 3, [None, counts, pa.py_buffer(b"abc")])
+    with pytest.raises(SourceError, match="more than 2 GiB"):
+        check_batch(pa.record_batch([texts], names=["user_account_id"]))
 
 
 def test_a_source_waits_for_a_writer_that_is_committing(

@@ -12,6 +12,7 @@ from segsync.source import sqlite
 from segsync.source.columns import has_data_bag
 from segsync.source.lane import BATCH_ROWS, NARROW_BATCH_ROWS, Column, Control, Execution
 from segsync.source.query import SQLITE, Query, parse, refuse_unbound
+from segsync.source.values import too_much_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +77,15 @@ def _batches(reader: pa.RecordBatchReader, columns: tuple[Column, ...]) -> Itera
 
     schema = pa.schema([(column.name, column.type) for column in columns])
     to_drop = 1
-    for batch in reader:
+    while (batch := _next(reader)) is not None:
         yield pa.RecordBatch.from_arrays(batch.slice(to_drop).columns, schema=schema)
         to_drop = 0
+
+
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    import pyarrow as pa
+
+    try:
+        return next(reader, None)
+    except pa.ArrowInvalid:  # the driver counts the bytes of a batch's texts in 31 bits
+        raise too_much_text() from None

@@ -132,13 +132,14 @@ def _text_column(column: Described, form: Form = Form.JSON_SAFE) -> Column:
 def _identifier(segment: Segment, column: Described, x: str) -> str:
     if column.type in NO_IDENTIFIERS or column.type.startswith("_"):
         raise refused(segment, column.name, column.type, "CAST it AS bigint or text")
-    if column.type != "numeric" or (column.scale is not None and column.scale <= 0):
+    if column.type != "numeric":
         return f"{x}::text"
-    if column.scale is not None:
+    if column.scale is not None and column.scale > 0:
         type_ = f"numeric with {column.scale} decimals"
         raise refused(segment, column.name, type_, "CAST it AS bigint or text")
-    fraction = _mark("is a number with decimals: CAST it AS bigint or text in the query")
-    return f"CASE WHEN scale({x}) = 0 THEN {x}::text WHEN {x} IS NOT NULL THEN {fraction} END"
+    # Only a number has a scale: NaN and infinity have none.
+    no_whole = _mark("is a number with decimals, or none: CAST it AS bigint or text in the query")
+    return f"CASE WHEN scale({x}) = 0 THEN {x}::text WHEN {x} IS NOT NULL THEN {no_whole} END"
 
 
 def _expiration(segment: Segment, column: Described, x: str) -> str:

@@ -25,13 +25,16 @@ def invalid_column() -> Column:
 def check_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """`batch` with INVALID behind it, and NULL where a value cannot be used.
 
-    Raises SourceError for text that is not UTF-8: it could reach no payload and no state.
+    Raises SourceError for text that is not UTF-8, which could reach no payload and no state, and
+    where there is more of it than Arrow can count.
     """
     import pyarrow as pa
 
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise too_much_text() from None
         raise SourceError(
             f"the query gives text that is not valid UTF-8 ({error})",
             hint="Convert the column in the query.",
@@ -44,6 +47,17 @@ def check_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
             batch = batch.set_column(index, field, values)
             reasons.append(reason)
     return batch.append_column(pa.field(INVALID, pa.string()), _joined(reasons, batch.num_rows))
+
+
+def too_much_text() -> SourceError:
+    """The texts of one batch have more bytes than Arrow counts (2 GiB): they are not what they say
+    they are.
+    """
+    return SourceError(
+        "the query gives texts so long that they cannot be read: rows that follow each other have "
+        "more than 2 GiB",
+        hint="No identifier or data bag may be so long: leave such rows out in the query.",
+    )
 
 
 def _unusable(name: str, values: pa.Array) -> tuple[pa.Array, pa.Array] | None:
