@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from segsync.emulator import ExecutionScript, http_error
 from segsync.spec import json_schema, load_spec
 from segsync.state import hold
 from tests.support.canary import PASSWORDS, TOKEN, secrets_in
-from tests.support.cli import FANS, Shop, shop, words_of
+from tests.support.cli import FANS, ROOT, Shop, environment, shop, words_of
 
 BIG_NAME = "those_who_bought_something_in_every_quarter_since_the_beginning_of_last_year"
 
@@ -516,6 +519,20 @@ def test_the_spec_is_named_before_or_behind_the_command_or_in_the_environment(
     store.run("validate", "-f", "other.yaml").check(0)
     store.run("-f", "other.yaml", "validate").check(0)
     store.run("validate", SEGSYNC_FILE="other.yaml").check(0)
+
+
+def test_no_plugin_of_pydantic_sees_the_spec(store: Shop, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    about = elsewhere / "curious-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: curious\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[pydantic]\ncurious = curious:plugin\n")
+    plugin = "def new_schema_validator(*_): return None, None, None\nimport curious as plugin\n"
+    (elsewhere / "curious.py").write_text(f"print('I am here')\n{plugin}")
+    where = f"{ROOT}{os.pathsep}{elsewhere}"
+    assert store.process("validate", PYTHONPATH=where).check(0).out.count("I am here") == 0
+    others = [sys.executable, "-c", "import pydantic; pydantic.TypeAdapter(int)"]
+    assert b"I am here" in subprocess.check_output(others, env=environment(PYTHONPATH=where))
 
 
 def test_the_schema_is_that_of_the_spec(store: Shop) -> None:

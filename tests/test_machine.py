@@ -39,7 +39,7 @@ from tests.support.size import size
 from tests.support.world import World, assert_sound
 
 SHARDS = 4
-MOST_SEGMENTS = 3
+MOST_SEGMENTS = size(3, 4)
 MOST_RENAMES = 2
 GIVEN_UP_AFTER = 3
 """Runs that failed without a name, after which the product takes a command as confirmed."""

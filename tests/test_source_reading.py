@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from segsync.errors import SourceError
+from segsync.source import INVALID
 from segsync.source.values import check_batch
 from tests.support.processes import started
 from tests.support.size import FULL
@@ -167,15 +168,31 @@ def test_a_result_is_never_whole_in_memory(any_database: Database) -> None:
 
 
 @pytest.mark.skipif(not FULL, reason="takes five gigabytes of memory")
-@pytest.mark.parametrize("length", [70_000, 140_000], ids=["2 GiB", "4 GiB"])
+@pytest.mark.parametrize("first", [1, 35_000], ids=["at once", "later"])
+@pytest.mark.parametrize("length", [80_000, 160_000], ids=["2 GiB", "4 GiB"])
 def test_more_text_than_can_be_counted_is_refused(
-    request: pytest.FixtureRequest, tmp_path: Path, length: int
+    request: pytest.FixtureRequest, tmp_path: Path, length: int, first: int
 ) -> None:
     base = database(request, tmp_path, "sqlite-adbc")
-    text = f"CASE WHEN i < 35000 THEN i ELSE printf('%0{length}d', i) END"
-    with base.open() as source, pytest.raises(SourceError, match="more than 2 GiB") as caught:
-        read(source, numbers(base, 70_000, text))
+    text = f"CASE WHEN i < {first} THEN i ELSE printf('%0{length}d', i) END"
+    with (
+        base.open() as source,
+        source.read(segment(numbers(base, 70_000, text))) as result,
+        pytest.raises(SourceError, match="more than 2 GiB") as caught,
+    ):
+        drain(result)
     assert caught.value.place
+
+
+@pytest.mark.parametrize("lane", [lane for lane in LANES if lane.startswith("postgresql")])
+@pytest.mark.parametrize("number", ["'NaN'::numeric(10, 0)", "'NaN'::numeric", "1.5::numeric"])
+def test_an_identifier_that_is_no_whole_number_makes_its_row_invalid(
+    request: pytest.FixtureRequest, tmp_path: Path, lane: str, number: str
+) -> None:
+    with database(request, tmp_path, lane).open() as source:
+        (row,) = read(source, f"SELECT {number} AS user_account_id, 'x' AS email_hash")
+    assert row["user_account_id"] is None
+    assert row[INVALID].startswith("`user_account_id` is no whole number: CAST it AS text")
 
 
 @pytest.mark.parametrize("offsets", [(0, 3, 1, 3), (0, 2_000_000_000, 2, 3)])

@@ -290,16 +290,6 @@ def test_identifiers_keep_their_form_whatever_stands_before_them(
     }
 
 
-@pytest.mark.parametrize("number", ["'NaN'::numeric(10, 0)", "'NaN'::numeric", "1.5::numeric"])
-def test_an_identifier_that_is_no_whole_number_makes_its_row_invalid(
-    lane: Database, source: Source, number: str
-) -> None:
-    if lane.dialect == POSTGRESQL:
-        (row,) = read(source, f"SELECT {number} AS user_account_id, 'x' AS email_hash")
-        assert row["user_account_id"] is None
-        assert "`user_account_id` is a number with decimals" in row[INVALID]
-
-
 REFUSED = [
     double("1"),
     decimal("1.5", 10, 2),

@@ -55,6 +55,19 @@ def test_every_key_has_a_description_and_no_other_key_is_allowed() -> None:
     assert not [part for part in objects(schema) if isinstance(part.get("title"), str)]
 
 
+def test_what_stands_at_one_key_is_not_said_of_others() -> None:
+    """Many share one form of text, of which only the key `state` has a default."""
+    shared = [
+        part[key]
+        for part in objects(json_schema())
+        for key in ("items", "additionalProperties")
+        if isinstance(part.get(key), dict)
+    ]
+    assert len(shared) > 3
+    assert not [part for part in shared if part.keys() & {"default", "description"}]
+    assert json_schema() == json_schema()
+
+
 ACCEPTED = [
     ONE,
     ONE.replace('"1509"', "1509"),

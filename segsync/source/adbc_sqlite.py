@@ -12,7 +12,7 @@ from segsync.source import sqlite
 from segsync.source.columns import has_data_bag
 from segsync.source.lane import BATCH_ROWS, NARROW_BATCH_ROWS, Column, Control, Execution
 from segsync.source.query import SQLITE, Query, parse, refuse_unbound
-from segsync.source.values import too_much_text
+from segsync.source.values import too_much_text, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,5 +87,10 @@ def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
 
     try:
         return next(reader, None)
-    except pa.ArrowInvalid:  # the driver counts the bytes of a batch's texts in 31 bits
+    except pa.ArrowInvalid as error:
+        raise unreadable(error) from None
+    except OSError as error:
+        if str(error):
+            raise
+        # Behind its first batch the driver has no words for texts of more than 2 GiB.
         raise too_much_text() from None

@@ -138,8 +138,8 @@ def _identifier(segment: Segment, column: Described, x: str) -> str:
         type_ = f"numeric with {column.scale} decimals"
         raise refused(segment, column.name, type_, "CAST it AS bigint or text")
     # Only a number has a scale: NaN and infinity have none.
-    no_whole = _mark("is a number with decimals, or none: CAST it AS bigint or text in the query")
-    return f"CASE WHEN scale({x}) = 0 THEN {x}::text WHEN {x} IS NOT NULL THEN {no_whole} END"
+    broken = _mark("is no whole number: CAST it AS text in the query, or leave it out")
+    return f"CASE WHEN scale({x}) = 0 THEN {x}::text WHEN {x} IS NOT NULL THEN {broken} END"
 
 
 def _expiration(segment: Segment, column: Described, x: str) -> str:

@@ -33,12 +33,7 @@ def check_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error):
-            raise too_much_text() from None
-        raise SourceError(
-            f"the query gives text that is not valid UTF-8 ({error})",
-            hint="Convert the column in the query.",
-        ) from None
+        raise unreadable(error) from None
     reasons: list[pa.Array] = []
     for index, field in enumerate(batch.schema):
         found = _unusable(field.name, batch.column(index))
@@ -49,10 +44,20 @@ def check_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.append_column(pa.field(INVALID, pa.string()), _joined(reasons, batch.num_rows))
 
 
+def unreadable(error: pa.ArrowInvalid) -> SourceError:
+    """What Arrow finds wrong with the texts of a batch, in words for whoever wrote the query."""
+    if "UTF8" in str(error):
+        return SourceError(
+            f"the query gives text that is not valid UTF-8 ({error})",
+            hint="Convert the column in the query.",
+        )
+    if "offset" in str(error).lower():
+        return too_much_text()
+    return SourceError(f"the query gives text that cannot be read ({error})")
+
+
 def too_much_text() -> SourceError:
-    """The texts of one batch have more bytes than Arrow counts (2 GiB): they are not what they say
-    they are.
-    """
+    """The texts of one batch have more bytes than Arrow's 31 bits can count."""
     return SourceError(
         "the query gives texts so long that they cannot be read: rows that follow each other have "
         "more than 2 GiB",

@@ -21,12 +21,13 @@ _ID_SCHEMA = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Checked:
     """Asks `check` before pydantic looks; `schema` is what the JSON Schema says of it.
 
-    As pydantic's own BeforeValidator and WithJsonSchema, without a look at each signature: that
-    takes some milliseconds.
+    As pydantic's own BeforeValidator and WithJsonSchema do; but those look at the signature of each
+    function, which takes some milliseconds. So does a `default_factory`: below, `{}` and `[]` are
+    defaults, which pydantic copies.
     """
 
     check: Callable[[object], object]

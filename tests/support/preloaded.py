@@ -134,8 +134,8 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Import it all, and make what is made when it is first used: how a spec is checked, and what
-    the command line is of."""
+    """Import everything, and build what is built when it is first used: the check of a spec, and
+    the parser of the command line."""
     for name in USED:
         import_module(name)
     import_module("segsync.spec").load_spec(ROOT / "segments.yaml.example", environment())

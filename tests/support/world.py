@@ -341,19 +341,21 @@ class World:
         self.wrap = lambda destination: destination
         for _ in range(applies):
             report = self.apply(**options)
+            now = self._all_that_counts()
             plan = self.plan(**options)
             if not plan.changes_something:
                 whole = options.keys() <= {"allowed"}
-                self._planned = (self._all_that_counts(), plan) if whole else None
+                self._planned = (now, plan) if whole else None
                 return report
         raise AssertionError(f"not settled after {applies} applies: {plan.totals}")
 
     def plan_of_all(self) -> Plan:
         """A plan of all segments: the last one, if nothing has changed since."""
-        if self._planned and self._planned[0] == self._all_that_counts():
+        now = self._all_that_counts()
+        if self._planned and self._planned[0] == now:
             return self._planned[1]
         plan = self.plan(allowed=tuple(self.tables))
-        self._planned = (self._all_that_counts(), plan)
+        self._planned = (now, plan)
         return plan
 
     def _all_that_counts(self) -> Any:
@@ -362,7 +364,8 @@ class World:
         rows = [(name, *map(repr, table.rows)) for name, table in self.tables.items()]
         file = state and (state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
         asked = len(self.emulator.request_log)
-        return (file, self.clock.now_ms(), asked, json.dumps(self._document()), rows)
+        spec = (json.dumps(self._document()), *self.sources.values())
+        return (file, self.clock.now_ms(), asked, spec, rows)
 
     # ---------------------------------------------------------------- what must be true
 
