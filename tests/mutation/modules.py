@@ -68,7 +68,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_state_header", "test_state_making", "test_state_file", "test_state_lock",
         "test_apply",
     ),
-    "segsync/state/seal.py": ("test_state_store", "test_state_file", "test_apply"),
+    "segsync/state/seal.py": (
+        "test_state_released", "test_state_readers", "test_state_store", "test_state_file",
+        "test_apply",
+    ),
     "segsync/state/database.py": (
         "test_state_database", "test_state_readers", "test_state_store", "test_state_reading",
         "test_state_file", "test_state_signals", "test_apply",
@@ -76,10 +79,13 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "segsync/state/watching.py": (
         "test_state_watching", "test_late_executions", "test_recovery", "test_rekeying",
     ),
-    "segsync/state/opening.py": ("test_state_file", "test_state_reading", "test_apply"),
+    "segsync/state/opening.py": (
+        "test_state_file", "test_state_reading", "test_state_migrations", "test_apply",
+    ),
     "segsync/state/lock.py": ("test_state_holder", "test_state_lock"),
     "segsync/state/records.py": (
-        "test_state_store", "test_state_reading", "test_status", "test_apply", "test_state_file",
+        "test_state_released", "test_state_store", "test_state_reading", "test_status",
+        "test_apply", "test_old_copies", "test_state_file",
     ),
     "segsync/state/hiding.py": (
         "test_state_hiding", "test_state_questions", "test_rejects", "test_apply", "test_recovery",
