@@ -175,12 +175,9 @@ def test_more_text_than_can_be_counted_is_refused(
 ) -> None:
     base = database(request, tmp_path, "sqlite-adbc")
     text = f"CASE WHEN i < {first} THEN i ELSE printf('%0{length}d', i) END"
-    with (
-        base.open() as source,
-        source.read(segment(numbers(base, 70_000, text))) as result,
-        pytest.raises(SourceError, match="more than 2 GiB") as caught,
-    ):
-        drain(result)
+    query = segment(numbers(base, 70_000, text))
+    with base.open() as source, pytest.raises(SourceError, match="more than 2 GiB") as caught:
+        drain(source.read(query))
     assert caught.value.place
 
 

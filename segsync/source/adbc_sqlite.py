@@ -77,16 +77,22 @@ def _batches(reader: pa.RecordBatchReader, columns: tuple[Column, ...]) -> Itera
 
     schema = pa.schema([(column.name, column.type) for column in columns])
     to_drop = 1
-    while (batch := _next(reader)) is not None:
-        yield pa.RecordBatch.from_arrays(batch.slice(to_drop).columns, schema=schema)
+    while True:
+        with _translated():
+            batch = next(reader, None)
+            if batch is None:
+                return
+            named = pa.RecordBatch.from_arrays(batch.slice(to_drop).columns, schema=schema)
+        yield named
         to_drop = 0
 
 
-def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+@contextmanager
+def _translated() -> Iterator[None]:
     import pyarrow as pa
 
     try:
-        return next(reader, None)
+        yield
     except pa.ArrowInvalid as error:
         raise unreadable(error) from None
     except OSError as error:
