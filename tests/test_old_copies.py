@@ -13,6 +13,7 @@ from segsync.destination import Destination, DocumentImport
 from segsync.emulator import Cut, http_error
 from segsync.errors import StateStale
 from segsync.plan import Plan
+from segsync.state import Identity
 from tests.simulation.place import LeanWorld
 from tests.simulation.speed import in_one_thread
 from tests.support.crash import Backing, Passing
@@ -188,6 +189,17 @@ def apply_until(world: World, serial: int) -> None:
     for number in range(len(world.tables["vip"].rows) + 1, serial + 1):
         world.fill("vip", [(f"u{n}",) for n in range(number)])
         world.apply()
+
+
+@pytest.mark.parametrize(
+    ("serial", "hundreds"),
+    [(0, "0"), (49, "0"), (50, "0 1"), (99, "0 1"), (100, "1"), (149, "1"), (150, "1 2")],
+)
+def test_fifty_later_runs_are_among_those_whose_imports_are_listed(
+    serial: int, hundreds: str
+) -> None:
+    found = Identity("lineage", serial, "1509", "https://api.example", 0).recent_references
+    assert found == tuple(f"segsync-lineage-{hundred:>06}" for hundred in hundreds.split())
 
 
 class Listing(Passing):
