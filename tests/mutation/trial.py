@@ -98,8 +98,9 @@ class Trial:
     def _chosen(self, mutant: Mutant) -> dict[str, float]:
         """Seconds of the tests that come to the mutant, those that promise most first.
 
-        They are quick, come to much of the module, have noticed other mutants of it, and stand in
-        the files that are named first.
+        All of them may see what is done when the module is imported. They are quick, come to much
+        of the module, have noticed other mutants of it, and stand in the files that are named
+        first.
         """
         place, module = mutant.place, mutant.module
         seconds: dict[str, float] = {}
@@ -107,9 +108,9 @@ class Trial:
         for rank, file in enumerate(files(module), start=1):
             for test, each in self._tests[file].items():
                 lines = each.lines.get(module, set())
-                if lines if place is None else not lines.isdisjoint(place):
+                if place is None or not lines.isdisjoint(place):
                     seconds[test] = each.seconds
-                    merit = len(lines) * (1 + self._kills[module][test]) / rank**2
+                    merit = max(len(lines), 1) * (1 + self._kills[module][test]) / rank**2
                     price[test] = each.seconds / merit
         order = sorted(price, key=price.__getitem__)
         sums = accumulate(seconds[test] for test in order)
