@@ -11,6 +11,7 @@ import pytest
 from segsync.model import DAY_MS
 from segsync.state import Closing, PartRecord, PartStatus
 from segsync.state.closing import Outcome
+from segsync.state.records import merged
 from tests.support.rows import Row, part_row, rows_in, run_row, state_of
 
 NOW = 1_790_000_000_000
@@ -63,6 +64,28 @@ def closed(
 def reject(keyspace: int, name: str, operation: str, fingerprint: int, **other: Any) -> Row:
     columns = {"reason": "old", "attempts": 1, "first_at": 1, "last_at": 2, "next_attempt_at": 3}
     return (keyspace, name, operation, fingerprint, *(columns | other).values())
+
+
+@pytest.mark.parametrize(
+    ("fates", "expected"),
+    [
+        ([(1, 2, CONFIRMED), (3, 3, CONFIRMED), (4, 6, CONFIRMED)], [(1, 6)]),
+        ([(1, 2, CONFIRMED), (3, 3, UNKNOWN), (4, 6, CONFIRMED)], [(1, 2), (3, 3), (4, 6)]),
+        ([(1, 2, UNKNOWN), (3, 3, CONFIRMED), (4, 6, CONFIRMED)], [(1, 2), (3, 6)]),
+        ([(1, 2, CONFIRMED), (4, 5, CONFIRMED), (6, 6, CONFIRMED)], [(1, 2), (4, 6)]),
+        ([], []),
+    ],
+)
+def test_neighbours_of_one_fate_are_settled_as_one(
+    fates: list[tuple[int, int, PartStatus]], expected: list[tuple[int, int]]
+) -> None:
+    parts = [
+        PartRecord(number, 1, first, last, 9, "", status)
+        for number, (first, last, status) in enumerate(fates, start=1)
+    ]
+    found = merged(parts)
+    assert [(part.first, part.last) for part in found] == expected
+    assert {part.status for part in found} == {status for _, _, status in fates}
 
 
 def test_what_is_confirmed_goes_into_the_snapshot_and_out_of_doubt(tmp_path: Path) -> None:

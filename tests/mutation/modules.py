@@ -84,8 +84,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/state/lock.py": ("test_state_holder", "test_state_lock"),
     "segsync/state/records.py": (
-        "test_state_released", "test_state_store", "test_state_reading", "test_status",
-        "test_apply", "test_old_copies", "test_state_file",
+        "test_state_released", "test_state_settling", "test_state_store", "test_state_reading",
+        "test_status", "test_apply", "test_old_copies", "test_state_file",
     ),
     "segsync/state/hiding.py": (
         "test_state_hiding", "test_state_questions", "test_rejects", "test_apply", "test_recovery",
