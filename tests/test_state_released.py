@@ -141,6 +141,7 @@ def test_its_runs_and_parts_are_known(state: State) -> None:
         PartStatus.WAITING,
         PartStatus.UNSENT,
     ]
+    assert run.sent == 6
     assert [part.is_watched for part in run.parts] == [False] * 3 + [True] + [False] * 3
     with state.changes() as changes:
         words = changes.read_all().column("change").to_pylist()
