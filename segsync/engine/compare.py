@@ -155,13 +155,11 @@ def _some_repeat(cursor: Cursor, join: Join, counts: _Counts) -> bool:
     members = join.snapshot.facts.members if join.snapshot else 0
     if join.shape.rows - counts.alone != members + doubted - counts.left:
         return True
-    if counts.alone < 2:
-        return False
     hashes = (
         f"(SELECT hash(keyspace, identifier) AS h FROM changed_{number} WHERE NOT matched "
         "GROUP BY h)"
     )
-    return counts.alone != _count(cursor, hashes)
+    return counts.alone > 1 and counts.alone != _count(cursor, hashes)
 
 
 def _deduplicate(cursor: Cursor, number: int, shape: Shape, on_conflict: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
@@ -21,7 +20,6 @@ _ID_SCHEMA = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Checked:
     """Asks `check` before pydantic looks; `schema` is what the JSON Schema says of it.
 
@@ -30,20 +28,17 @@ class _Checked:
     defaults, which pydantic copies.
     """
 
-    check: Callable[[object], object]
-    schema: dict[str, Any]
+    def __init__(self, check: Callable[[object], object], **schema: Any) -> None:
+        self._check = check
+        self._schema = schema
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
-        return dict(self.schema)  # pydantic adds to it what stands at the field
-
-
-def _checked(check: Callable[[object], object], **schema: Any) -> _Checked:
-    return _Checked(check, schema)
+        return dict(self._schema)  # pydantic adds to it what stands at the field
 
 
 def _or_none(check: Callable[[object], object]) -> Callable[[object], object]:
@@ -60,49 +55,49 @@ def _parameter(value: object) -> object:
 
 
 _text_schema: dict[str, Any] = {"type": "string", "minLength": 1}
-Name = Annotated[str, _checked(names.name, **_text_schema, maxLength=names.LONGEST_NAME)]
+Name = Annotated[str, _Checked(names.name, **_text_schema, maxLength=names.LONGEST_NAME)]
 SourceName = Annotated[
-    str, _checked(names.source_name, type="string", pattern="^[A-Za-z_][A-Za-z0-9_-]*$")
+    str, _Checked(names.source_name, type="string", pattern="^[A-Za-z_][A-Za-z0-9_-]*$")
 ]
-Text = Annotated[str, _checked(names.text, **_text_schema)]
+Text = Annotated[str, _Checked(names.text, **_text_schema)]
 # `| None` is for the default: a null that somebody writes is refused, as by the types above.
-TextIfGiven = Annotated[str | None, _checked(names.text, **_text_schema)]
-SourceIfGiven = Annotated[str | None, _checked(names.source_name, **_text_schema)]
-Column = Annotated[str, _checked(names.column, **_text_schema)]
+TextIfGiven = Annotated[str | None, _Checked(names.text, **_text_schema)]
+SourceIfGiven = Annotated[str | None, _Checked(names.source_name, **_text_schema)]
+Column = Annotated[str, _Checked(names.column, **_text_schema)]
 ParameterName = Annotated[
-    str, _checked(names.parameter_name, type="string", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
+    str, _Checked(names.parameter_name, type="string", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
 ]
 EnvironmentId = Annotated[
     str,
-    _checked(
+    _Checked(
         names.identifier,
         anyOf=[{"type": "string", "pattern": rf"^{_ID}$|\$\{{"}, _ID_SCHEMA["anyOf"][1]],
     ),
 ]
-IdIfGiven = Annotated[str | None, _checked(names.identifier, **_ID_SCHEMA)]
+IdIfGiven = Annotated[str | None, _Checked(names.identifier, **_ID_SCHEMA)]
 IdOrNone = Annotated[
     str | None,
-    _checked(_or_none(names.identifier), anyOf=[*_ID_SCHEMA["anyOf"], {"type": "null"}]),
+    _Checked(_or_none(names.identifier), anyOf=[*_ID_SCHEMA["anyOf"], {"type": "null"}]),
 ]
 Duration = Annotated[
     int,
-    _checked(
+    _Checked(
         quantities.duration_or_never, type="string", pattern=f"^(never|{_DURATION})$",
         examples=["30d", "12h", "90m", "2w", "never"],
     ),
 ]  # fmt: skip
 FiniteDuration = Annotated[
-    int, _checked(quantities.duration, type="string", pattern=f"^{_DURATION}$", examples=["24h"])
+    int, _Checked(quantities.duration, type="string", pattern=f"^{_DURATION}$", examples=["24h"])
 ]
 RenewalShare = Annotated[
     float,
-    _checked(
+    _Checked(
         quantities.renewal_share, type="string", pattern=f"^{_PERCENT}$", examples=["50%", "40%"]
     ),
 ]
 RemovalLimit = Annotated[
     float | int,
-    _checked(
+    _Checked(
         quantities.removal_limit,
         anyOf=[{"type": "string", "pattern": f"^{_PERCENT}$"}, {"type": "integer", "minimum": 0}],
         examples=["30%", 1000],
@@ -110,25 +105,25 @@ RemovalLimit = Annotated[
 ]
 MemberLimit = Annotated[
     int | None,
-    _checked(
+    _Checked(
         _or_none(quantities.whole_number),
         anyOf=[{"type": "integer", "minimum": 0}, {"type": "null"}],
     ),
 ]
 UploadLimit = Annotated[
     int,
-    _checked(
+    _Checked(
         quantities.upload_limit,
         type="integer",
         minimum=quantities.LEAST_UPLOAD,
         maximum=quantities.MOST_UPLOAD,
     ),
 ]
-ApiUrl = Annotated[str, _checked(urls.api_url, **_text_schema)]
+ApiUrl = Annotated[str, _Checked(urls.api_url, **_text_schema)]
 ParameterValue = Annotated[
-    ParamValue, _checked(_parameter, type=["string", "number", "boolean", "null"])
+    ParamValue, _Checked(_parameter, type=["string", "number", "boolean", "null"])
 ]
-ProxyIfGiven = Annotated[str | None, _checked(urls.proxy_url, **_text_schema)]
+ProxyIfGiven = Annotated[str | None, _Checked(urls.proxy_url, **_text_schema)]
 
 
 class _Closed(BaseModel):
