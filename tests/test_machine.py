@@ -39,7 +39,7 @@ from tests.support.size import size
 from tests.support.world import World, assert_sound
 
 SHARDS = 4
-MOST_SEGMENTS = size(3, 4)
+MOST_SEGMENTS = 4
 MOST_RENAMES = 2
 GIVEN_UP_AFTER = 3
 """Runs that failed without a name, after which the product takes a command as confirmed."""
@@ -300,7 +300,7 @@ class Story(RuleBasedStateMachine):
         for name in self.deleted:
             assert not world.members(name)
             world.removed.pop(name, None)
-        assert not world.plan_of_all().changes_something
+        assert not world.plan(**self.options).changes_something
 
 
 class LeanStory(Story):
