@@ -12,6 +12,7 @@ from segsync.engine import session
 from segsync.source import adbc_sqlite, dbapi
 from segsync.state import database
 from tests.support.canary import secrets_shown, secrets_under
+from tests.support.layering import layered
 
 pytest_plugins = [
     "tests.support.emulators",
@@ -42,6 +43,13 @@ def few_rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         for module, rows in ((session, 3), (database, 2), (dbapi, 2), (adbc_sqlite, 2)):
             monkeypatch.setattr(module, "BATCH_ROWS", rows)
         monkeypatch.setattr(adbc_sqlite, "NARROW_BATCH_ROWS", 2)
+
+
+@pytest.fixture(autouse=True)
+def two_layers() -> Iterator[None]:
+    """The small states of tests are written as large ones are; those of processes are small."""
+    with layered(1):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

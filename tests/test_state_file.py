@@ -26,6 +26,7 @@ from segsync.report import Exit
 from segsync.state import Identity, create, database, is_there, open_state
 from segsync.state.file import PAGE_SIZE
 from tests.support.crash import apply_until_killed
+from tests.support.layering import layered
 from tests.support.size import size
 from tests.support.world import World, assert_sound
 
@@ -49,14 +50,17 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def well_filled(world: World) -> None:
-    """Members of all kinds, some pending, some rejected."""
+    """Members of all kinds in both layers, some gone, some pending, some rejected."""
     world.define("vip", "user_account_id", "total", rows=[(f"u{n}", n) for n in range(60)])
     world.define("mail", "email_hash", rows=[f"h{n}" for n in range(30)], expiration="30d")
-    places = [(f"x{n}", str(n % 3)) for n in range(9)]
-    world.define("places", "user_account_id", "compartment_id", rows=places)
+    places = [(f"x{n}", str(n % 3)) for n in range(10)]
+    world.define("places", "user_account_id", "compartment_id", rows=places[1:], expiration="30d")
     world.emulator.reject([world.emulator.account("u7")])
-    world.apply()
+    with layered(0):
+        world.apply()
     world.emulator.accept_all()
+    world.fill("places", places[:9])  # x0 comes, x9 goes
+    world.apply(targets=("places",))
     world.define("late", "email_hash", rows=[f"h{n}" for n in range(40, 50)])
     world.emulator.behave(error_file="missing")
     world.emulator.reject([world.emulator.email("h40")])
@@ -250,6 +254,16 @@ WRONG: dict[str, Callable[[Path], Any]] = {
     "no members": with_statement("DELETE FROM members"),
     "no table of members": with_statement("DROP TABLE members"),
     "a member less": with_statement("DELETE FROM members WHERE identifier = 'u1'"),
+    "no recent members": with_statement("DELETE FROM recent"),
+    "no table of recent members": with_statement("DROP TABLE recent"),
+    "a recent member less": with_statement("DELETE FROM recent WHERE identifier = 'x0'"),
+    "nobody gone": with_statement("DELETE FROM recent WHERE NOT is_member"),
+    "everybody recent gone": with_statement("UPDATE recent SET is_member = 0"),
+    "nobody recent gone": with_statement("UPDATE recent SET is_member = 1"),
+    "another recent expiry": with_statement("UPDATE recent SET expires_at = 1 WHERE is_member"),
+    "a text for a recent number": with_statement("UPDATE recent SET expires_at = 'x'"),
+    "a recent text for a number": with_statement("UPDATE recent SET fingerprint = 'x'"),
+    "bytes for a recent text": with_statement("UPDATE recent SET identifier = x'ff' || identifier"),
     "another expiry": with_statement("UPDATE members SET expires_at = 1 WHERE keyspace = 2"),
     "nothing pending": with_statement("DELETE FROM pending"),
     "another pending member": with_statement("UPDATE pending SET identifier = 'h1'"
@@ -279,7 +293,8 @@ def test_a_text_for_a_number_is_refused_wherever_it_stands(
     """A driver that has seen numbers before says something else of it than one that has not."""
     monkeypatch.setattr(database, "BATCH_ROWS", 1)
     world.define("vip", rows=["a", "b"])
-    world.apply()
+    with layered(0):
+        world.apply()
     with_statement("UPDATE members SET expires_at = 'x' WHERE identifier = "
                    "(SELECT max(identifier) FROM members)")(world.state)  # fmt: skip
     refusal(world, apply=False, kind=StateDamaged)
@@ -603,7 +618,8 @@ def test_damage_in_a_segment_that_is_removed_stops_an_apply(world: World, member
     """Even where nothing is to be done with its members."""
     world.define("few", rows=["a", "b"])
     world.define("old", rows=["a", "b"])
-    world.apply()
+    with layered(0):
+        world.apply()
     world.drop("old", members)
     with_statement("UPDATE members SET expires_at = 1 WHERE keyspace = 2")(world.state)
     uploads = len(world.uploads)
@@ -717,7 +733,8 @@ def test_the_journal_of_another_state_never_makes_a_plan(world: World, tmp_path:
     pristine = look(world, apply=False)
     with World(tmp_path / "other") as other:
         other.define("vip", rows=[f"x{n}" for n in range(500)])
-        other.apply()
+        with layered(0):
+            other.apply()
         _, _, journal = hot_journal(other)
     world.state.with_name("state.db-journal").write_bytes(journal)
     refusal(world, apply=False)

@@ -15,7 +15,8 @@ import pytest
 
 from segsync.errors import StateDamaged
 from segsync.model import Address, IdentifierKind
-from segsync.state import Identity, PartStatus, RunStatus, State, create, open_state
+from segsync.state import Identity, PartStatus, RunStatus, State, create, file, open_state
+from segsync.state.schema import MIGRATIONS
 
 VERSION_1 = """
 PRAGMA foreign_keys = ON;
@@ -58,11 +59,13 @@ INSERT INTO changes VALUES
 
 
 @pytest.fixture
-def version_1(tmp_path: Path) -> Path:
+def version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "state.db"
-    create(path, Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 99))
+    with monkeypatch.context() as then:
+        then.setattr(file, "MIGRATIONS", MIGRATIONS[:1])
+        then.setattr(file, "SCHEMA_VERSION", 1)
+        create(path, Identity("lineage", 0, "1509", "https://api.mediarithmics.com", 99))
     with closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (1,), "make this one by itself"
         database.executescript(VERSION_1)
     return path
 
@@ -90,7 +93,7 @@ def test_whoever_changed_one_of_its_words_is_noticed(version_1: Path) -> None:
         with closing(sqlite3.connect(version_1)) as database, database:
             database.execute(sql)
         with pytest.raises(StateDamaged):
-            open_state(version_1, read_only=True)
+            open_state(version_1, read_only=False)
         version_1.write_bytes(whole)
 
 

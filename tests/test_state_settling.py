@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from segsync.model import DAY_MS
 from segsync.state import Closing, PartRecord, PartStatus
 from segsync.state.closing import Outcome
 from segsync.state.records import merged
-from tests.support.rows import Row, part_row, rows_in, run_row, state_of
+from tests.support.layering import layered
+from tests.support.rows import Row, confirmed_in, part_row, rows_in, run_row, state_of
 
 NOW = 1_790_000_000_000
 HOUR = 3_600_000
@@ -29,6 +31,12 @@ CONFIRMED, UNKNOWN, UNATTRIBUTED, UNSENT = (
 Tables = dict[str, list[Row]]
 
 
+@pytest.fixture(autouse=True, params=[0, 1], ids=["one layer", "two layers"])
+def kept(request: pytest.FixtureRequest) -> Iterator[None]:
+    with layered(request.param):
+        yield
+
+
 def closed(
     tmp_path: Path,
     changes: list[Row],
@@ -36,7 +44,8 @@ def closed(
     rejected: dict[int, str],
     **before: list[Row],
 ) -> tuple[Outcome, Tables]:
-    """Ends a run of these changes: the outcome, and the tables but those of runs and parts.
+    """Ends a run of these changes: the outcome, and the tables but those of runs and parts; as
+    `members` the confirmed ones of both layers.
 
     `fates` are the first and the last line of each part and its status.
     """
@@ -54,6 +63,12 @@ def closed(
     with state_of(tmp_path / "state.db", tables) as state:
         outcome = state.close_run(closing)
         rows = rows_in(state.path)
+        confirmed = confirmed_in(state.path)
+    layer = rows.pop("members", [])
+    if rows.pop("recent", []):
+        assert layer == sorted(before.get("members", []))
+    if confirmed:
+        rows["members"] = confirmed
     assert [row[2] for row in rows.pop("runs")] == [outcome.status]
     assert [row[7] for row in rows.pop("parts", [])] == [part.status for part in parts]
     assert rows.pop("keyspaces") == KEYSPACES

@@ -90,7 +90,7 @@ def test_every_type_arrives_at_the_platform_as_it_is(world: World, typed: Databa
 def state_identifiers(world: World) -> list[str]:
     """Whom the state has, in the form in which it keeps them."""
     with closing(sqlite3.connect(f"file:{world.state}?mode=ro", uri=True)) as state:
-        return [row[0] for row in state.execute("SELECT identifier FROM members ORDER BY 1")]
+        return [row[0] for row in state.execute("SELECT identifier FROM confirmed ORDER BY 1")]
 
 
 WHOLE = {

@@ -15,6 +15,7 @@ from segsync.state.late_removals import (
     segments_in_doubt,
     segments_of_late_removals,
 )
+from segsync.state.layers import layer_for_changes
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
 from segsync.state.settling import forget, settle, store_rejects
@@ -88,10 +89,11 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         removed_late = segments_of_late_removals(database, closing.parts)
         in_doubt = segments_in_doubt(database)
         store_rejects(database, closing.closed_at_ms)
-        given_up = settle(database, closing.parts)
+        layer = layer_for_changes(database, fold=bool(closing.dropped))
+        given_up = settle(database, layer, closing.parts)
         note_newcomers(database, in_doubt)
         watch(database, closing.serial, closing.parts)
-        forget(database, after=max((part.last for part in closing.parts), default=0))
+        forget(database, layer, after=max((part.last for part in closing.parts), default=0))
         doubted = doubt_newcomers(database, removed_late, closing.parts)
         forget_newcomers(database)
         outcome = _count(database, closing.parts, given_up, doubted)

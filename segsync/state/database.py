@@ -102,6 +102,13 @@ class Database:
             raise damaged(self.path, "it holds a value that segsync did not write") from None
 
 
+def named(*columns: str) -> str:
+    """Columns for a SELECT, named once more: SQLite finds one in any case of its letters, and gives
+    it as it is written in the file, of which a bit may have flipped.
+    """
+    return ", ".join(f"{column} AS {column}" for column in columns)
+
+
 def _bound(values: Sequence[Value]) -> pyarrow.RecordBatch | None:
     """The values with their types: to infer these takes longer than most statements."""
     if not values:

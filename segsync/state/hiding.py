@@ -43,7 +43,7 @@ def hide_in_reasons(database: Database, texts: Sequence[str]) -> list[str]:
     )
     listed = json.dumps(sorted(words))
     found = database.rows(
-        f"SELECT identifier FROM members WHERE {where} "
+        f"SELECT identifier FROM confirmed WHERE {where} "
         f"UNION SELECT identifier FROM rejects WHERE {where}",
         (listed, listed),
     )

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from segsync.errors import StateDamaged, StateError, StateForeign
 from segsync.model import Address, IdentifierKind
-from segsync.state.database import Database, damaged
+from segsync.state.confirmed import Wanted, stream_members
+from segsync.state.database import Database, damaged, named
 from segsync.state.hiding import hide_in_reasons, hide_sent
 from segsync.state.journal import read_runs
+from segsync.state.layers import count_sql, is_confirmed_sql
 from segsync.state.open_changes import MAY_HAVE_LEFT, Span, lines_sql, spans_by_keyspace
 from segsync.state.records import Identity, Keyspace, Reject, Run, StateSegment
 from segsync.state.seal import check_changes
@@ -114,29 +116,24 @@ class StateReader:
     def member_counts(self) -> dict[int, int]:
         """Confirmed members by segment number, lapsed ones included."""
         rows = self._database.rows(
-            "SELECT k.segment, sum((SELECT count(*) FROM members m WHERE m.keyspace = k.id)) "
+            f"SELECT k.segment, sum(({count_sql(['true'], 'keyspace = k.id')})) "
             "FROM keyspaces k GROUP BY k.segment"
         )
         return {int(segment): int(count) for segment, count in rows}
 
     def live_members(self, segment: int, now_ms: int) -> int:
         """Confirmed members of one segment that have not lapsed."""
-        rows = self._database.rows(
-            "SELECT count(*) FROM members WHERE keyspace IN (SELECT id FROM keyspaces "
-            "WHERE segment = ?) AND (expires_at = 0 OR expires_at > ?)",
-            (segment, now_ms),
-        )
-        return int(rows[0][0])
+        live = f"expires_at = 0 OR expires_at > {int(now_ms)}"
+        return self._counted(segment, [live])[0]
 
     def expiring(self, segment: int, moments: Sequence[int]) -> list[int]:
         """How many confirmed members of a segment expire before each of the moments."""
-        counts = ", ".join("count(*) FILTER (WHERE expires_at < ?)" for _ in moments)
-        rows = self._database.rows(
-            f"SELECT {counts} FROM members WHERE expires_at <> 0 "
-            "AND keyspace IN (SELECT id FROM keyspaces WHERE segment = ?)",
-            (*moments, segment),
-        )
-        return [int(count) for count in rows[0]]
+        before = [f"expires_at <> 0 AND expires_at < {int(moment)}" for moment in moments]
+        return self._counted(segment, before)
+
+    def _counted(self, segment: int, conditions: Sequence[str]) -> list[int]:
+        keyspaces = f"keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
+        return [int(count) for count in self._database.rows(count_sql(conditions, keyspaces))[0]]
 
     def pending_counts(self, *, of_open_run: bool = True) -> dict[int, int]:
         """Members of unknown outcome by segment number, also of what an open run may have sent."""
@@ -232,21 +229,8 @@ class StateReader:
         Without the keyspace, which costs time to read, where `only` says that there is no other.
         In the order of keyspace and identifier; those behind a key, where one is given.
         """
-        # Named once more: SQLite finds a column in any case of its letters, and gives it as it is
-        # written in the file, of which a bit may have flipped.
-        columns = _named("identifier", "fingerprint", "expires_at")
-        values: tuple[str | int, ...] = ()
-        if only:
-            sql = f"SELECT {columns} FROM members WHERE keyspace = {int(only)}"
-            rest, values = " AND identifier > ?", behind[1:] if behind else ()
-        else:
-            sql = (
-                f"SELECT {_named('keyspace')}, {columns} FROM members WHERE keyspace IN "
-                f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-            )
-            rest, values = " AND (keyspace, identifier) > (?, ?)", behind or ()
-        sql += f"{rest if behind else ''} ORDER BY keyspace, identifier"
-        with self._reading() as reader, reader.stream(sql, values) as rows:
+        wanted = Wanted(segment, only, behind)
+        with self._reading() as reader, stream_members(reader, wanted) as rows:
             yield rows
 
     def only_keyspaces(self) -> dict[int, int]:
@@ -269,9 +253,8 @@ class StateReader:
                 "SELECT p.keyspace AS keyspace, p.identifier AS identifier, 1 AS is_pending FROM "
                 f"(SELECT keyspace, identifier FROM pending WHERE keyspace IN {keyspaces} "
                 f"UNION {open_changes}) p UNION ALL "
-                "SELECT n.keyspace, n.identifier, 0 FROM newcomers n JOIN members m "
-                "ON m.keyspace = n.keyspace AND m.identifier = n.identifier "
-                f"WHERE n.keyspace IN {keyspaces}"
+                "SELECT n.keyspace, n.identifier, 0 FROM newcomers n "
+                f"WHERE n.keyspace IN {keyspaces} AND {is_confirmed_sql('n')}"
             ) as rows:
                 yield rows
 
@@ -288,7 +271,7 @@ class StateReader:
         with (
             self._reading() as reader,
             reader.stream(
-                f"SELECT {_named(*_REJECT)} FROM rejects "
+                f"SELECT {named(*_REJECT)} FROM rejects "
                 f"WHERE keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
             ) as rows,
         ):
@@ -300,7 +283,7 @@ class StateReader:
         with (
             self._reading() as reader,
             reader.stream(
-                f"SELECT {_named(*_CHANGE)} FROM changes WHERE change <> 'forget' ORDER BY line"
+                f"SELECT {named(*_CHANGE)} FROM changes WHERE change <> 'forget' ORDER BY line"
             ) as rows,
         ):
             yield rows
@@ -340,10 +323,6 @@ class StateReader:
     def watched_runs(self) -> list[Run]:
         """Closed runs of which an execution may still show up."""
         return watched_runs(self._database)
-
-
-def _named(*columns: str) -> str:
-    return ", ".join(f"{column} AS {column}" for column in columns)
 
 
 _REJECT = ("keyspace", "identifier", "operation", "fingerprint", "next_attempt_at")

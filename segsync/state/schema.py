@@ -126,6 +126,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             FROM members m JOIN keyspaces k ON k.id = m.keyspace
             JOIN segments s ON s.id = k.segment""",
     ),
+    (
+        """CREATE TABLE recent (
+            keyspace INTEGER NOT NULL,
+            identifier TEXT NOT NULL,
+            fingerprint INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            is_member INTEGER NOT NULL,
+            PRIMARY KEY (keyspace, identifier)
+        ) WITHOUT ROWID""",
+        """CREATE VIEW confirmed AS
+            SELECT keyspace, identifier, fingerprint, expires_at FROM members m
+            WHERE NOT EXISTS (SELECT 1 FROM recent r
+                WHERE r.keyspace = m.keyspace AND r.identifier = m.identifier)
+            UNION ALL
+            SELECT keyspace, identifier, fingerprint, expires_at FROM recent WHERE is_member""",
+        "DROP VIEW membership",
+        """CREATE VIEW membership AS
+            SELECT s.name AS segment, k.kind, k.compartment_id, m.identifier,
+                CASE m.expires_at WHEN 0 THEN 'never'
+                    ELSE strftime('%Y-%m-%dT%H:%M:%SZ', m.expires_at / 1000, 'unixepoch')
+                END AS expires
+            FROM confirmed m JOIN keyspaces k ON k.id = m.keyspace
+            JOIN segments s ON s.id = k.segment""",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from segsync.model import LONGEST_PAUSE_MS
 from segsync.state.database import Database
+from segsync.state.layers import Layer, confirmed_sql, put, take
 from segsync.state.records import PartRecord, PartStatus, merged
 
 UNATTRIBUTED_LIMIT = 3
@@ -38,31 +39,30 @@ def store_rejects(database: Database, now_ms: int) -> None:
         f"attempts = CASE WHEN {same} THEN attempts + 1 ELSE 1 END, "
         f"next_attempt_at = {now_ms} + min(CASE (CASE WHEN {same} THEN attempts + 1 ELSE 1 END) "
         f"{pauses} ELSE {LONGEST_PAUSE_MS} END, coalesce((SELECT (m.expires_at - {now_ms}) / 2 "
-        "FROM members m WHERE m.keyspace = excluded.keyspace "
-        f"AND m.identifier = excluded.identifier AND m.expires_at > {now_ms} "
+        f"FROM {confirmed_sql('excluded')} AND m.expires_at > {now_ms} "
         f"AND excluded.operation = 'UPDATE'), {LONGEST_PAUSE_MS})), "
         "operation = excluded.operation, fingerprint = excluded.fingerprint, "
         "reason = excluded.reason, last_at = excluded.last_at"
     )
 
 
-def settle(database: Database, parts: tuple[PartRecord, ...]) -> Counter[int]:
+def settle(database: Database, layer: Layer, parts: tuple[PartRecord, ...]) -> Counter[int]:
     """Confirm the parts' commands or keep them pending; counts those given up on, by segment."""
     given_up = Counter[int]()
     for part in merged(parts):
-        given_up.update(_settle_part(database, part))
+        given_up.update(_settle_part(database, layer, part))
     return given_up
 
 
-def _settle_part(database: Database, part: PartRecord) -> dict[int, int]:
+def _settle_part(database: Database, layer: Layer, part: PartRecord) -> dict[int, int]:
     match part.status:
         case PartStatus.CONFIRMED:
-            _confirm(database, _accepted_lines(part))
+            _confirm(database, layer, _accepted_lines(part))
         case PartStatus.UNKNOWN:
             _keep_pending(database, part, failures=0)
         case PartStatus.UNATTRIBUTED:
             _keep_pending(database, part, failures=1)
-            return _give_up(database, part)
+            return _give_up(database, layer, part)
         case _:
             pass
     return {}
@@ -89,7 +89,7 @@ def _keep_pending(database: Database, part: PartRecord, *, failures: int) -> Non
     _delete(database, "rejects", _accepted_lines(part))
 
 
-def _give_up(database: Database, part: PartRecord) -> dict[int, int]:
+def _give_up(database: Database, layer: Layer, part: PartRecord) -> dict[int, int]:
     lines = (
         f"{_accepted_lines(part)} AND (SELECT p.failures FROM pending p "
         "WHERE p.keyspace = c.keyspace AND p.identifier = c.identifier) >= "
@@ -100,33 +100,28 @@ def _give_up(database: Database, part: PartRecord) -> dict[int, int]:
         f"WHERE {lines} GROUP BY k.segment"
     )
     if counts:
-        _confirm(database, lines)
+        _confirm(database, layer, lines)
     return {int(segment): int(count) for segment, count in counts}
 
 
-def _confirm(database: Database, lines: str) -> None:
+def _confirm(database: Database, layer: Layer, lines: str) -> None:
     """Carry the changes on these lines into the snapshot; `pending` is read last, cleared last."""
     removed = _add_digests(database, lines)
-    database.execute(
-        "INSERT INTO members SELECT c.keyspace, c.identifier, c.fingerprint, c.expires_at "
-        f"FROM changes c WHERE {lines} AND c.change IN ('add', 'update', 'renew') "
-        "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
-        "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
-    )
+    put(database, layer, lines)
     if removed:
-        _delete(database, "members", f"{lines} AND c.change = 'remove'")
+        take(database, layer, f"{lines} AND c.change = 'remove'")
     _delete(database, "rejects", lines)
     _delete(database, "pending", lines)
 
 
-def forget(database: Database, *, after: int) -> None:
+def forget(database: Database, layer: Layer, *, after: int) -> None:
     """Drop the members that are forgotten: they stand behind the lines of all parts.
 
     Where only a reject is forgotten, the digest is 0: a member that is confirmed stays.
     """
     lines = f"c.line > {after} AND c.change = 'forget'"
     _add_digests(database, lines)
-    _delete(database, "members", f"{lines} AND c.digest <> 0")
+    take(database, layer, f"{lines} AND c.digest <> 0")
     _delete(database, "rejects", lines)
 
 

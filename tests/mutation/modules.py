@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
 _CLOSING = (
-    "test_state_settling", "test_state_closing", "test_state_newcomers", "test_rejects",
+    "test_state_layers", "test_state_settling", "test_state_closing", "test_state_newcomers", "test_rejects",
     "test_late_removals", "test_apply", "test_rekeying", "test_state_file",
 )  # fmt: skip
 _SENDING = (
@@ -48,13 +48,17 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_state_newcomers", "test_state_watching", "test_late_removals", "test_rekeying",
         "test_rejects",
     ),
+    "segsync/state/layers.py": _CLOSING,
+    "segsync/state/confirmed.py": (
+        "test_state_layers", "test_state_reading", "test_apply", "test_state_file",
+    ),
     "segsync/state/journal.py": (
         "test_state_questions", "test_state_closing", "test_state_store", "test_apply",
         "test_expiry", "test_recovery", "test_state_file",
     ),
     "segsync/state/reading.py": (
-        "test_state_questions", "test_state_readers", "test_state_store", "test_state_reading",
-        "test_status", "test_apply", "test_rejects", "test_state_file", "test_recovery",
+        "test_state_layers", "test_state_questions", "test_state_readers", "test_state_store",
+        "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file", "test_recovery",
         "test_expiry", "test_late_executions",
     ),
     "segsync/state/open_changes.py": (

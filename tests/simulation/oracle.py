@@ -89,7 +89,7 @@ def assert_snapshot(place: Place) -> None:
     with closing(LeanDatabase(place.state, read_only=True)) as database:
         rows = database.rows(
             "SELECT s.value, k.kind, coalesce(k.compartment_id, ''), m.identifier, m.expires_at "
-            "FROM members m JOIN keyspaces k ON k.id = m.keyspace "
+            "FROM confirmed m JOIN keyspaces k ON k.id = m.keyspace "
             "JOIN segments s ON s.id = k.segment"
         )
         runs: list[tuple[Any, ...]] = database.rows(
@@ -140,7 +140,7 @@ def assert_nothing_left(place: Place) -> None:
             for table in ("pending", "rejects")
         }
         members = database.rows(
-            "SELECT s.value, k.kind, k.compartment_id, m.identifier FROM members m "
+            "SELECT s.value, k.kind, k.compartment_id, m.identifier FROM confirmed m "
             "JOIN keyspaces k ON k.id = m.keyspace JOIN segments s ON s.id = k.segment"
         )
     now_ms = place.emulator.now_ms()
@@ -210,7 +210,7 @@ def next_lapse_ms(place: Place, name: str) -> int | None:
     if not place.state.exists():
         return None
     sql = (
-        "SELECT min(m.expires_at) FROM members m JOIN keyspaces k ON k.id = m.keyspace "
+        "SELECT min(m.expires_at) FROM confirmed m JOIN keyspaces k ON k.id = m.keyspace "
         "JOIN segments s ON s.id = k.segment WHERE s.value = ? AND m.expires_at > ?"
     )
     with closing(LeanDatabase(place.state, read_only=True)) as database:

@@ -19,6 +19,7 @@ from segsync.report import Report
 from tests.simulation import choosing, deeds, oracle
 from tests.simulation.place import BYSTANDERS, FORMS, PEOPLE, SHAPES, TWINS, Place, Row
 from tests.simulation.trouble import ERRORS, NAMELESS, SCRIPTS, Fault, Trouble
+from tests.support.layering import MODES, layered
 
 DAY_MS = oracle.DAY_MS
 MOST_STATEMENTS = 40
@@ -570,7 +571,7 @@ def play(seed: int, folder: Path, kept: Iterable[int] | None = None) -> Ending:
     random = Random(f"world {seed}")
     story, failure = None, ""
     try:
-        with Place(folder, random) as place:
+        with layered(seed % len(MODES)), Place(folder, random) as place:
             story = Story(place, random)
             story.begin()
             for number in chosen:

@@ -24,6 +24,7 @@ from pathlib import Path
 from segsync.sending import Timing
 from tests.support import tracer
 from tests.support.cli import ROOT, environment
+from tests.support.layering import layered
 from tests.support.processes import heed_signals
 
 SEGSYNC = (sys.executable, "-m", "segsync")
@@ -127,10 +128,11 @@ def main() -> None:
     """Run each command that stands in a line of the input; answer how it ended."""
     warm_up()
     vars(import_module("segsync.sending"))["Timing"] = lambda: PAUSES
-    for line in sys.stdin:
-        call, injection, *what = json.loads(line)
-        ended = tracer.trace(partial(become, *what), tracer.Injection.parse(call, injection))
-        print(json.dumps(ended), flush=True)
+    with layered(2):  # of two applies one adds to what is recent, and one folds it
+        for line in sys.stdin:
+            call, injection, *what = json.loads(line)
+            ended = tracer.trace(partial(become, *what), tracer.Injection.parse(call, injection))
+            print(json.dumps(ended), flush=True)
 
 
 def warm_up() -> None:

@@ -18,8 +18,8 @@ Row = tuple[Any, ...]
 Tables = Mapping[str, Iterable[Row]]
 """The rows of tables, with all their columns."""
 TABLES = (
-    "segments", "keyspaces", "members", "pending", "watched", "newcomers", "rejects", "runs",
-    "parts", "changes", "rejected_lines",
+    "segments", "keyspaces", "members", "recent", "pending", "watched", "newcomers", "rejects",
+    "runs", "parts", "changes", "rejected_lines",
 )  # fmt: skip
 
 
@@ -61,6 +61,12 @@ def rows_in(path: Path) -> dict[str, list[Row]]:
     with closing(sqlite3.connect(path)) as database:
         found = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
     return {table: sorted(rows, key=lambda row: row[:3]) for table, rows in found.items() if rows}
+
+
+def confirmed_in(path: Path) -> list[Row]:
+    """The confirmed members, of whichever layer, in the order of their keys."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT * FROM confirmed ORDER BY keyspace, identifier").fetchall()
 
 
 def run_row(serial: int, status: str, **other: Any) -> Row:

@@ -1,0 +1,136 @@
+"""The snapshot's two layers: an apply must cost what it changes, not what there is.
+
+`members` is in the order of its keys, so that changes of one in a hundred touch nearly each of its
+pages. Of a large state, what was confirmed last is therefore kept apart: in `recent`, which
+overrides `members` until it has grown so far that it is folded into it. `confirmed`, a view, is
+both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from segsync.state.database import Database
+
+Layer = Literal["members", "recent"]
+
+LARGE_BYTES = 8_000_000
+"""Used in the file. All pages of a smaller one are rewritten in a moment."""
+SHARE = 16
+"""Of these bytes one in so many may be what is recent: each plan reads it beside the members."""
+ROW_BYTES = 20
+"""Of a member or a change, about, beside its identifier."""
+
+
+def layer_for_changes(database: Database, *, fold: bool) -> Layer:
+    """The layer that the changes of a run go to, after a fold where they, or the caller, need it.
+
+    Inside a transaction of the caller's.
+    """
+    if not fold and _has_room(database):
+        return "recent"
+    _fold(database)
+    return "members"
+
+
+def _has_room(database: Database) -> bool:
+    """Whether the file is large, and the changes leave what is recent a small part of it."""
+    pages, free, size = (
+        int(database.rows(f"PRAGMA {name}")[0][0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    used = (pages - free) * size
+    room = used // SHARE
+    changes = int(database.rows("SELECT coalesce(max(line), 0) FROM changes")[0][0])
+    if used < LARGE_BYTES or changes * ROW_BYTES > room:
+        return False
+    sql = " + ".join(
+        f"(SELECT coalesce(sum(length(CAST(identifier AS BLOB)) + {ROW_BYTES}), 0) FROM {table})"
+        for table in ("changes", "recent")
+    )
+    return int(database.rows(f"SELECT {sql}")[0][0]) <= room
+
+
+def _fold(database: Database) -> None:
+    if not _any_recent(database):
+        return
+    database.execute(
+        "INSERT INTO members SELECT keyspace, identifier, fingerprint, expires_at "
+        f"FROM recent WHERE is_member ORDER BY keyspace, identifier {_OVERRIDE}"
+    )
+    database.execute(
+        "DELETE FROM members WHERE (keyspace, identifier) IN "
+        "(SELECT keyspace, identifier FROM recent WHERE NOT is_member)"
+    )
+    database.execute("DELETE FROM recent")
+
+
+_OVERRIDE = (
+    "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
+    "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
+)
+
+
+def put(database: Database, layer: Layer, lines: str) -> None:
+    """Make those whom the changes `c` on these lines add, update or renew confirmed members."""
+    said = f"FROM changes c WHERE {lines} AND c.change IN ('add', 'update', 'renew')"
+    columns = "c.keyspace, c.identifier, c.fingerprint, c.expires_at"
+    if layer == "members":
+        database.execute(f"INSERT INTO members SELECT {columns} {said} {_OVERRIDE}")
+    else:
+        database.execute(
+            f"INSERT INTO recent SELECT {columns}, 1 {said} {_OVERRIDE}, is_member = 1"
+        )
+
+
+def take(database: Database, layer: Layer, lines: str) -> None:
+    """Make those whom the changes `c` on these lines name members no more."""
+    named = f"SELECT c.keyspace, c.identifier, 0, 0, 0 FROM changes c WHERE {lines}"
+    if layer == "members":
+        database.execute(
+            "DELETE FROM members WHERE (keyspace, identifier) IN "
+            f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {lines})"
+        )
+    else:
+        database.execute(f"INSERT INTO recent {named} {_OVERRIDE}, is_member = 0")
+
+
+def _any_recent(database: Database) -> bool:
+    return bool(database.rows("SELECT 1 FROM recent LIMIT 1"))
+
+
+def confirmed_sql(key: str) -> str:
+    """The confirmed member `m` whom the row called `key` names, for a FROM of its own.
+
+    In a join with others SQLite would look at all members.
+    """
+    same = f"m.keyspace = {key}.keyspace AND m.identifier = {key}.identifier"
+    return f"confirmed m WHERE {same}"
+
+
+def is_confirmed_sql(key: str) -> str:
+    """Whether the row called `key` names a confirmed member."""
+    return f"EXISTS (SELECT 1 FROM {confirmed_sql(key)})"
+
+
+def count_sql(conditions: Sequence[str], where: str) -> str:
+    """How many confirmed members meet `where`, and each of these conditions: one row.
+
+    Each layer is counted by itself, and who is overridden taken off: to look at each member whether
+    it is costs five times as much.
+    """
+    counts = ", ".join(
+        f"count(*) FILTER (WHERE {condition}) AS n{number}"
+        for number, condition in enumerate(conditions)
+    )
+    sums = ", ".join(f"sum(sign * n{number})" for number, _ in enumerate(conditions))
+    overridden = (
+        "(SELECT m.keyspace AS keyspace, m.expires_at AS expires_at FROM recent r "
+        "CROSS JOIN members m ON m.keyspace = r.keyspace AND m.identifier = r.identifier)"
+    )
+    return (
+        f"SELECT {sums} FROM (SELECT 1 AS sign, {counts} FROM members WHERE {where} "
+        f"UNION ALL SELECT 1, {counts} FROM recent WHERE is_member AND {where} "
+        f"UNION ALL SELECT -1, {counts} FROM {overridden} WHERE {where})"
+    )

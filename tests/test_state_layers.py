@@ -1,0 +1,115 @@
+"""The two layers of the snapshot: whoever reads them together finds what one would have."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from segsync.state import Closing, PartRecord, PartStatus, State
+from tests.support.layering import MODES, layered
+from tests.support.rows import Row, confirmed_in, rows_in, run_row, state_of
+from tests.support.size import size
+
+SEGMENTS = [
+    (1, "segment_id", "71", "vip", 0, 0, None, None),
+    (2, "segment_id", "72", "mail", 0, 0, None, None),
+]
+KEYSPACES = [
+    (1, 1, "user_account_id", None), (2, 2, "email_hash", None), (3, 2, "user_account_id", "9"),
+]  # fmt: skip
+NAMES = ("", "B", "a", "aa", "b", "z" * 300, "é", "\U0001f600")
+MOMENTS = (0, 1, 1_790_000_000_000, 2**62)
+
+
+def some_members(random: Random, share: float) -> list[Row]:
+    return [
+        (keyspace, name, random.randrange(-9, 9), random.choice(MOMENTS))
+        for keyspace, *_ in KEYSPACES
+        for name in NAMES
+        if random.random() < share
+    ]
+
+
+@pytest.fixture(params=range(size(40, 2_000)))
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[State]:
+    """Few or many rows in each layer; some override, some are gone who never were there."""
+    random = Random(request.param)
+    members, recent = (some_members(random, random.choice([0, 0.2, 0.6, 1])) for _ in range(2))
+    gone = random.choice([0, 0.3, 1])
+    tables = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": members,
+        "recent": [(*row, int(random.random() >= gone)) for row in recent],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as opened:
+        yield opened
+
+
+def keys(rows: list[Row]) -> list[Row]:
+    return [row[:2] for row in rows]
+
+
+def expected(path: Path, keyspaces: tuple[int, ...]) -> list[Row]:
+    """By the tables' meaning, said once more: what is recent counts, else the other layer."""
+    tables = rows_in(path)
+    found = {row[:2]: row[2:] for row in tables.get("members", [])}
+    for *row, is_member in tables.get("recent", []):
+        found.pop(tuple(row[:2]), None)
+        if is_member:
+            found[tuple(row[:2])] = tuple(row[2:])
+    ordered = sorted(found, key=lambda key: (key[0], key[1].encode()))
+    return [(*key, *found[key]) for key in ordered if key[0] in keyspaces]
+
+
+def test_a_segment_has_the_members_of_both_layers_in_the_order_of_their_keys(state: State) -> None:
+    assert confirmed_in(state.path) == expected(state.path, (1, 2, 3))
+    for segment, only, keyspaces in ((1, 1, (1,)), (1, None, (1,)), (2, None, (2, 3))):
+        wanted = expected(state.path, keyspaces)
+        columns = 3 if only else 4
+        for behind in (None, *keys(wanted), (keyspaces[0], "ab"), (keyspaces[-1], "\U0001f601")):
+            with state.members(segment, only, behind) as rows:
+                found = [tuple(row.values()) for row in rows.read_all().to_pylist()]
+            left = [row[-columns:] for row in wanted if behind is None or _is_behind(row, behind)]
+            assert found == left, behind
+
+
+def _is_behind(row: Row, key: Row) -> bool:
+    return bool((row[0], row[1].encode()) > (key[0], key[1].encode()))
+
+
+def test_each_is_counted_once(state: State) -> None:
+    of_vip, of_mail = expected(state.path, (1,)), expected(state.path, (2, 3))
+    assert state.member_counts() == {1: len(of_vip), 2: len(of_mail)}
+    for segment, rows in ((1, of_vip), (2, of_mail)):
+        for moment in MOMENTS:
+            live = [row for row in rows if row[3] == 0 or row[3] > moment]
+            assert state.live_members(segment, moment) == len(live)
+        before = [len([row for row in rows if 0 < row[3] < moment]) for moment in MOMENTS]
+        assert state.expiring(segment, MOMENTS) == before
+
+
+@pytest.mark.parametrize("mode", range(len(MODES)))
+def test_a_run_means_the_same_in_one_layer_and_in_two(state: State, mode: int) -> None:
+    """Whoever it names, wherever they are."""
+    random = Random(mode)
+    before = {row[:2]: row[2:] for row in expected(state.path, (1, 2, 3))}
+    changes, after = [], dict(before)
+    for line, key in enumerate([(k, name) for k, *_ in KEYSPACES for name in NAMES], start=1):
+        change = random.choice(["add", "update", "renew", "remove", "forget"])
+        changes.append((line, *key, change, line, line, 1))
+        after.pop(key, None)
+        if change in ("add", "update", "renew"):
+            after[key] = (line, line)
+    with closing(sqlite3.connect(state.path)) as database, database:
+        database.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", changes)
+        database.execute(f"INSERT INTO runs VALUES ({', '.join('?' * 13)})", run_row(1, "open"))
+        # Who is forgotten stands behind the lines of all parts.
+        database.execute("UPDATE changes SET line = line + 1000 WHERE change = 'forget'")
+    with layered(mode):
+        state.close_run(Closing(1, 5, (PartRecord(1, 1, 1, 999, 9, "", PartStatus.CONFIRMED),)))
+    found = {row[:2]: row[2:] for row in confirmed_in(state.path)}
+    assert found == after
