@@ -8,9 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import pytest
 
-from segsync.state import Closing, PartRecord, PartStatus, State
+from segsync.errors import StateDamaged
+from segsync.state import Closing, PartRecord, PartStatus, State, layers
+from segsync.state.database import Database
+from segsync.state.layers import layer_for_changes
 from tests.support.layering import MODES, layered
 from tests.support.rows import Row, confirmed_in, rows_in, run_row, state_of
 from tests.support.size import size
@@ -65,14 +69,17 @@ def expected(path: Path, keyspaces: tuple[int, ...]) -> list[Row]:
     return [(*key, *found[key]) for key in ordered if key[0] in keyspaces]
 
 
-def test_a_segment_has_the_members_of_both_layers_in_the_order_of_their_keys(state: State) -> None:
+def test_a_segment_has_the_members_of_both_layers_batches_in_the_order_of_their_keys(
+    state: State,
+) -> None:
     assert confirmed_in(state.path) == expected(state.path, (1, 2, 3))
     for segment, only, keyspaces in ((1, 1, (1,)), (1, None, (1,)), (2, None, (2, 3))):
         wanted = expected(state.path, keyspaces)
         columns = 3 if only else 4
         for behind in (None, *keys(wanted), (keyspaces[0], "ab"), (keyspaces[-1], "\U0001f601")):
             with state.members(segment, only, behind) as rows:
-                found = [tuple(row.values()) for row in rows.read_all().to_pylist()]
+                batches = [batch.sort_by("identifier") for batch in rows]
+            found = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
             left = [row[-columns:] for row in wanted if behind is None or _is_behind(row, behind)]
             assert found == left, behind
 
@@ -113,3 +120,90 @@ def test_a_run_means_the_same_in_one_layer_and_in_two(state: State, mode: int) -
         state.close_run(Closing(1, 5, (PartRecord(1, 1, 1, 999, 9, "", PartStatus.CONFIRMED),)))
     found = {row[:2]: row[2:] for row in confirmed_in(state.path)}
     assert found == after
+
+
+def changes_of(size: int) -> list[Row]:
+    return [(line, 1, f"{line:030}", "add", 1, 0, 0) for line in range(1, size + 1)]
+
+
+def layer_for(path: Path, size: int, recent: list[Row], *, fold: bool = False) -> tuple[str, int]:
+    """Where so many changes of 50 bytes go, and how many bytes the file uses."""
+    path.unlink(missing_ok=True)
+    tables = {"changes": changes_of(size), "recent": recent, "members": [(1, "gone", 1, 0)]}
+    with state_of(path, tables), closing(Database(path, read_only=False)) as database:
+        [[used]] = database.rows(
+            "SELECT (page_count - freelist_count) * page_size "
+            "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        )
+        with database.transaction():
+            layer = layer_for_changes(database, fold=fold)
+    return layer, int(used)
+
+
+@pytest.mark.parametrize("before", [0, 100], ids=["nothing recent", "something recent"])
+def test_changes_go_to_the_recent_layer_while_it_stays_a_small_part(
+    tmp_path: Path, before: int
+) -> None:
+    path = tmp_path / "state.db"
+    recent = [(1, f"{n:030}", 1, 0, 1) for n in range(before)]
+    found = {many: layer_for(path, many, recent) for many in range(200, 500, 5)}
+    for many, (layer, used) in found.items():
+        is_small = (many + before) * 50 * layers.SHARE <= used
+        assert layer == ("recent" if is_small else "members"), many
+    assert {layer for layer, _ in found.values()} == {"members", "recent"}
+
+
+def test_a_small_state_has_one_layer(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    _, used = layer_for(path, 1, [])
+    layers.LARGE_BYTES = used
+    assert layer_for(path, 1, [])[0] == "recent"
+    layers.LARGE_BYTES = used + 1
+    assert layer_for(path, 1, [])[0] == "members"
+
+
+def test_to_go_to_the_lower_layer_is_to_fold_the_other_one(tmp_path: Path) -> None:
+    recent = [(1, "come", 2, 9, 1), (1, "gone", 0, 0, 0), (1, "never there", 0, 0, 0)]
+    path = tmp_path / "state.db"
+    assert layer_for(path, 1, recent)[0] == "recent"
+    assert rows_in(path)["recent"] == recent
+    assert layer_for(path, 1, recent, fold=True)[0] == "members"
+    tables = rows_in(path)
+    assert tables["members"] == [(1, "come", 2, 9)]
+    assert "recent" not in tables
+
+
+def test_damage_to_either_layer_is_told_as_that(tmp_path: Path) -> None:
+    """Whatever stands in a column, and wherever: nothing is taken for what it is not."""
+    for table in ("members", "recent"):
+        for column, value in (
+            ("identifier", "x'ff00'"), ("fingerprint", "'x'"), ("expires_at", "'x'"),
+            ("expires_at", "1.5"), ("fingerprint", "x'00'"),
+        ):  # fmt: skip
+            for which in ("a", "z"):
+                path = tmp_path / "state.db"
+                path.unlink(missing_ok=True)
+                rows: list[Row] = [(1, name, 1, 5) for name in "abz"]
+                tables = {
+                    "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": rows,
+                    "recent": [(*row, 1) for row in rows],
+                }  # fmt: skip
+                with state_of(path, tables) as state:
+                    with closing(sqlite3.connect(path)) as database, database:
+                        sql = f"UPDATE {table} SET {column} = {value} WHERE identifier = '{which}'"
+                        database.execute(sql)
+                    place = f"{column} {value} of {which} in {table}"
+                    assert told(state) in ("damaged", "bytes that are no text"), place
+
+
+def told(state: State) -> str:
+    """How the members of a segment are read."""
+    try:
+        with state.members(1, 1) as rows:
+            found = rows.read_all()
+            found.validate(full=True)
+    except StateDamaged:
+        return "damaged"
+    except pa.ArrowInvalid as error:
+        return "bytes that are no text" if "UTF8" in str(error) else str(error)
+    return str(found.to_pylist())

@@ -29,6 +29,30 @@ def look(state: State) -> None:
         doubted.read_all()
 
 
+SEALED = {
+    "pending": ("failures", [(1, name, "UPDATE", 1, 0) for name in "ab"]),
+    "watched": ("run", [(1, name, 1) for name in "ab"]),
+    "rejects": ("next_attempt_at", [(1, n, "UPDATE", 1, "no", 1, 1, 1, 1) for n in "ab"]),
+}
+
+
+@pytest.mark.parametrize("table", SEALED)
+@pytest.mark.parametrize("which", "ab")
+def test_a_text_for_a_number_is_damage_in_whichever_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, which: str
+) -> None:
+    """The driver, which has seen numbers before, says so of another row than of the first."""
+    monkeypatch.setattr(database, "BATCH_ROWS", 1)
+    column, rows = SEALED[table]
+    path = tmp_path / "state.db"
+    with state_of(path, {table: rows}):
+        pass
+    with closing(sqlite3.connect(path)) as opened, opened:
+        opened.execute(f"UPDATE {table} SET {column} = 'x' WHERE identifier = ?", (which,))
+    with pytest.raises(StateDamaged):
+        open_state(path, read_only=True)
+
+
 @pytest.mark.parametrize("changed", ["datamart", "api"])
 def test_a_state_of_another_datamart_or_api_is_told_with_both(state: State, changed: str) -> None:
     api = "https://api.mediarithmics.com"

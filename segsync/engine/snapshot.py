@@ -19,8 +19,8 @@ Key = tuple[int, str]
 """Keyspace and identifier of a member."""
 
 Members = Callable[[Key | None], AbstractContextManager["pyarrow.RecordBatchReader"]]
-"""Opens the confirmed members of a segment behind a key, in the order of keys: identifier,
-fingerprint, expires_at, and keyspace where they have several."""
+"""Opens the confirmed members of a segment behind a key, batches in the order of keys: identifier,
+fingerprint, expires_at, and keyspace where they have several; a batch has those of one."""
 
 AHEAD_BYTES = 128_000_000
 """What may wait in memory for the join, of all snapshots together."""
@@ -103,7 +103,7 @@ class Snapshot:
         self._rest: pyarrow.RecordBatch | None = None
         self._failure: Exception | None = None
         self._finished = self._closed = False
-        self._last: Key | None = None
+        self._last: pyarrow.RecordBatch | None = None
         self._next_bytes = 0
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
         self._thread.start()
@@ -169,9 +169,8 @@ class Snapshot:
 
     def _batches(self, until: str | None) -> Iterator[pyarrow.RecordBatch]:
         while batch := self._rest or self._take():
-            wanted = batch.num_rows if until is None else _rows_up_to(batch, until)
-            self._rest = batch.slice(wanted) if wanted < batch.num_rows else None
-            yield batch.slice(0, wanted)
+            wanted, self._rest = (batch, None) if until is None else _parted(batch, until)
+            yield wanted
             if self._rest:
                 return
 
@@ -191,7 +190,7 @@ class Snapshot:
             with self._cursor() as cursor:
                 behind: Key | None = None
                 while not self._read(cursor, behind):
-                    behind = self._last
+                    behind = self._last_key()
                     if not self._wait_for_room(None):
                         return
             self._end(None)
@@ -217,17 +216,25 @@ class Snapshot:
             self._look(cursor, seen)
         return True
 
+    def _last_key(self) -> Key | None:
+        """Behind which nothing was read yet."""
+        import pyarrow.compute as compute
+
+        if self._last is None:
+            return None
+        keyspace = self.keyspace or self._last.column("keyspace")[-1].as_py()
+        return keyspace, compute.max(self._last.column("identifier")).as_py()
+
     def _end(self, failure: Exception | None) -> None:
         with self._room.changed:
             self._finished, self._failure = failure is None, failure
             self._room.changed.notify_all()
 
     def _put(self, batch: pyarrow.RecordBatch) -> None:
-        keyspace = self.keyspace or batch.column("keyspace")[-1].as_py()
         with self._room.changed:
             if self._closed:
                 return
-            self._last = (keyspace, batch.column("identifier")[-1].as_py())
+            self._last = batch
             self._next_bytes = batch.nbytes
             self._room.take(batch.nbytes)
             self._waiting.append(batch)
@@ -254,9 +261,12 @@ class Snapshot:
         batches.clear()
 
 
-def _rows_up_to(batch: pyarrow.RecordBatch, until: str) -> int:
-    """How many of a batch, in the order of its identifiers, do not come after this one."""
+def _parted(
+    batch: pyarrow.RecordBatch, until: str
+) -> tuple[pyarrow.RecordBatch, pyarrow.RecordBatch | None]:
+    """Those of a batch that do not come after this identifier, and the others if there are any."""
     import pyarrow.compute as compute
 
     before = compute.less_equal(batch.column("identifier"), until)
-    return int(compute.sum(before).as_py())
+    rest = batch.filter(compute.invert(before))
+    return (batch.filter(before), rest) if rest.num_rows else (batch, None)

@@ -57,7 +57,7 @@ def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> Iter
         for batch in batches:
             if left <= 0:
                 break
-            for member in batch.slice(0, left).to_pylist():
+            for member in batch.sort_by("identifier").slice(0, left).to_pylist():
                 yield _member(member, places[member["keyspace"]], show_ids=show_ids)
             left -= batch.num_rows
     yield from _more(total - limit)

@@ -27,8 +27,9 @@ class Wanted:
 
 @contextmanager
 def stream_members(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatchReader]:
-    """Their keyspace unless it is the only one, identifier, fingerprint and expires_at, in the
-    order of keys.
+    """Their keyspace unless it is the only one, identifier, fingerprint and expires_at.
+
+    One batch comes after the other in the order of keys; in a batch, what is recent comes first.
     """
     import pyarrow
 
@@ -84,13 +85,16 @@ def _both_layers(
         database.stream(sql.format(named(*_RECENT), "recent", rest), values) as recent,
     ):
         try:
-            yield from _merged(_typed(members, _COLUMNS), _typed(recent, _RECENT))
+            yield from _merged(
+                _typed(database.batches(members), _COLUMNS),
+                _typed(database.batches(recent), _RECENT),
+            )
         except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowIndexError):
             raise damaged(database.path, "its members cannot be read") from None
 
 
 def _typed(
-    rows: pyarrow.RecordBatchReader, names: tuple[str, ...]
+    rows: Iterator[pyarrow.RecordBatch], names: tuple[str, ...]
 ) -> Iterator[pyarrow.RecordBatch]:
     """The driver takes a column's type from the first rows; a table without rows has none."""
     schema = _schema(names)
@@ -108,9 +112,9 @@ def _merged(
         while waiting is not None and (rows := _rows_up_to(waiting, last)):
             here.append(waiting.slice(0, rows))
             waiting = waiting.slice(rows) if rows < waiting.num_rows else next(recent, None)
-        yield from _overridden(batch, here) if here else [batch]
+        yield _overridden(batch, here) if here else batch
     while waiting is not None:
-        yield waiting.filter(_is_member(waiting)).select(_COLUMNS)
+        yield _members_of(waiting)
         waiting = next(recent, None)
 
 
@@ -120,38 +124,20 @@ def _rows_up_to(batch: pyarrow.RecordBatch, last: pyarrow.Scalar) -> int:
     return int(compute.search_sorted(batch.column("identifier"), last, side="right").as_py())
 
 
-def _is_member(recent: pyarrow.RecordBatch) -> pyarrow.BooleanArray:
-    return recent.column("is_member").cast("bool")
+def _members_of(recent: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    return recent.filter(recent.column("is_member").cast("bool")).select(_COLUMNS)
 
 
 def _overridden(
     batch: pyarrow.RecordBatch, recent: list[pyarrow.RecordBatch]
-) -> list[pyarrow.RecordBatch]:
-    """A batch of members with what is recent up to its last one, in the order of both.
-
-    Rows that go, or are overridden, are left out as the others are brought into that order.
-    """
+) -> pyarrow.RecordBatch:
+    """What is recent up to a batch's last member, and those of the batch that it leaves."""
     import pyarrow
     import pyarrow.compute as compute
 
     new = pyarrow.concat_batches(recent)
     names, new_names = batch.column("identifier"), new.column("identifier")
     places = compute.search_sorted(names, new_names).cast(pyarrow.int64())
-    is_same = compute.equal(names.take(places), new_names)
-    here = compute.add(places, pyarrow.arange(0, len(places)))
-    behind = compute.add(here.filter(is_same), 1)
-    gone = pyarrow.concat_arrays([here.filter(compute.invert(_is_member(new))), behind])
-    order = _put(here, pyarrow.arange(len(names), len(names) + len(places)), len(names))
-    order = order.filter(compute.is_null(compute.scatter(gone, gone, max_index=len(order) - 1)))
-    both = pyarrow.Table.from_batches([batch, new.select(_COLUMNS)]).take(order)
-    batches: list[pyarrow.RecordBatch] = both.combine_chunks().to_batches()
-    return batches
-
-
-def _put(places: pyarrow.Array, numbers: pyarrow.Array, others: int) -> pyarrow.Array:
-    """These numbers at these places, and 0, 1 and so on, so many others, at the places between."""
-    import pyarrow
-    import pyarrow.compute as compute
-
-    found = compute.scatter(numbers, places, max_index=len(places) + others - 1)
-    return compute.replace_with_mask(found, compute.is_null(found), pyarrow.arange(0, others))
+    gone = places.filter(compute.equal(names.take(places), new_names))
+    is_left = compute.is_null(compute.scatter(gone, gone, max_index=batch.num_rows - 1))
+    return pyarrow.concat_batches([_members_of(new), batch.filter(is_left)])

@@ -18,6 +18,7 @@ BATCH_ROWS = 32_000
 """Arrow counts the bytes of a batch's text column in 31 bits: so many identifiers of 64 KiB fit."""
 CACHE_KIB = 65_536
 """Changes touch pages all over the members' tree: a cache that holds them is written out once."""
+STRANGE_VALUE = "it holds a value that segsync did not write"
 BUSY_TIMEOUT_MS = 120_000
 """Committing millions of members takes seconds, and a reader or writer waits for the other."""
 
@@ -70,6 +71,15 @@ class Database:
         finally:
             cursor.close()
 
+    def batches(self, rows: pyarrow.RecordBatchReader) -> Iterator[pyarrow.RecordBatch]:
+        """Those of a stream; what fails as they are read is told as an error of the state."""
+        import pyarrow
+
+        try:
+            yield from rows
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise _state_error(self.path, str(error)) from None
+
     def ingest(self, table: str, rows: pyarrow.RecordBatchReader) -> None:
         """Append Arrow batches to a table. Commits on its own, also inside a transaction."""
         with self._translated(), self._connection.cursor() as cursor:
@@ -99,7 +109,7 @@ class Database:
         except self._errors as error:
             raise _state_error(self.path, str(error)) from None
         except (ValueError, OverflowError):
-            raise damaged(self.path, "it holds a value that segsync did not write") from None
+            raise damaged(self.path, STRANGE_VALUE) from None
 
 
 def named(*columns: str) -> str:
@@ -148,6 +158,8 @@ def _state_error(path: Path, text: str) -> StateError:
     lowered = reason.lower()
     if "malformed" in lowered or "not a database" in lowered or "no such" in lowered:
         return damaged(path, reason)
+    if "mismatch" in lowered:
+        return damaged(path, STRANGE_VALUE)
     if "next parameter batch" in lowered:
         return StateError(
             f"the changes could not be written to the state {path}: {reason}",

@@ -227,7 +227,8 @@ class StateReader:
         """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
 
         Without the keyspace, which costs time to read, where `only` says that there is no other.
-        In the order of keyspace and identifier; those behind a key, where one is given.
+        Batch after batch in the order of keyspace and identifier, which those in a batch need not
+        have; those behind a key, where one is given.
         """
         wanted = Wanted(segment, only, behind)
         with self._reading() as reader, stream_members(reader, wanted) as rows:

@@ -102,8 +102,8 @@ def _hash_table(database: Database, table: str, columns: str) -> bytes:
     hashed = RowsHash()
     listed = ", ".join(columns.split())
     sql = f"SELECT {listed} FROM {table} ORDER BY {listed}"
-    with database.stream(sql) as batches:
-        for batch in batches:
+    with database.stream(sql) as rows:
+        for batch in database.batches(rows):
             hashed.add(batch)
     return hashed.digest()
 

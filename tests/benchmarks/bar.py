@@ -52,6 +52,14 @@ def ratio(name: str, work: str, bar: float | None, subject: str, base: str) -> L
     )
 
 
+def beyond(name: str, work: str, bar: float | None, base: str = "plan") -> Line:
+    """What a run takes beyond another one, over that."""
+    return Line(
+        name, work, bar, "×", (name, base),
+        lambda r: (r[name].seconds - r[base].seconds) / r[base].seconds,
+    )  # fmt: skip
+
+
 def memory(name: str, work: str, subject: str) -> Line:
     """The peak of a run."""
     limit = MEMORY_LIMIT_MB + ABOVE_LIMIT_MB
@@ -113,18 +121,23 @@ class Bar:
                 "first-apply": self.runs.first_apply(n),
                 "plan": self.runs.plan(n),
                 "apply": self.runs.churn_apply(n),
+                "plan-recent": self.runs.plan_recent(n),
+                "apply-fold": self.runs.folding_apply(n),
             },
             (
                 ratio(
                     "first-apply", f"first apply of {short(n)} / floor", 6.0, "first-apply", "floor"
                 ),
-                Line(
-                    "apply",
-                    f"apply of 1 % churn in {short(n)}, after the plan / plan",
-                    0.3,
-                    "×",
-                    ("apply", "plan"),
-                    lambda r: (r["apply"].seconds - r["plan"].seconds) / r["plan"].seconds,
+                beyond("apply", f"apply of 1 % churn in {short(n)}, after the plan / plan", 0.3),
+                ratio(
+                    "plan-recent",
+                    f"plan {short(n)} × {short(n)}, after four such applies / floor",
+                    1.5,
+                    "plan-recent",
+                    "floor",
+                ),
+                beyond(
+                    "apply-fold", "the fifth such apply, after the plan / plan", None, "plan-recent"
                 ),
                 memory("memory-apply", f"first apply of {short(n)}: peak memory", "first-apply"),
             ),

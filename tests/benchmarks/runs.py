@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.measuring import Measured
-from tests.benchmarks.workshop import CHURN, Workshop, check, spec_for
+from tests.benchmarks.workshop import CHURN, CHURNS, Workshop, check, spec_for
 
 LARGE_BAGS, LARGE_BAG = 100, 1_000_000
 
@@ -33,7 +35,7 @@ class Runs:
     def plan(self, size: int, *, bag: bool = False, churned: bool = True, segments: int = 1) -> Run:
         def prepare() -> tuple[Path, Path]:
             return (
-                self.shop.source(size, churned=churned, segments=segments),
+                self.shop.source(size, churns=int(churned), segments=segments),
                 self.shop.state(size, bag=bag, segments=segments),
             )
 
@@ -49,7 +51,10 @@ class Runs:
         plan = self.plan(size, churned=churned)
 
         def go() -> Measured:
-            files = (self.shop.source(size, churned=churned), self.shop.state(size) / "state.db")
+            files = (
+                self.shop.source(size, churns=int(churned)),
+                self.shop.state(size) / "state.db",
+            )
             measured = self.shop.python("-m", "tests.benchmarks.floor", *files, "1GB")
             check(_moved(size, churned=churned), json.loads(measured.output))
             return measured
@@ -58,7 +63,7 @@ class Runs:
 
     def sets(self, size: int) -> Run:
         def go() -> Measured:
-            files = (self.shop.source(size, churned=True), self.shop.state(size) / "state.db")
+            files = (self.shop.source(size, churns=1), self.shop.state(size) / "state.db")
             payload = self.shop.folder / "sets.ndjson"
             measured = self.shop.python("-m", "tests.benchmarks.sets", *files, payload)
             payload.unlink()
@@ -69,31 +74,56 @@ class Runs:
 
     def first_apply(self, size: int) -> Run:
         def go() -> Measured:
-            source = self.shop.source(size, churned=False)
+            source = self.shop.source(size, churns=0)
             with self.shop.empty() as folder:
                 return self.shop.apply(folder, spec_for(source), expected_lines=size)
 
-        return Run(go, lambda: self.shop.source(size, churned=False))
+        return Run(go, lambda: self.shop.source(size, churns=0))
 
     def churn_apply(self, size: int) -> Run:
         def go() -> Measured:
-            spec = spec_for(self.shop.source(size, churned=True))
+            spec = spec_for(self.shop.source(size, churns=1))
             with self.shop.copied(self.shop.state(size)) as folder:
                 return self.shop.apply(folder, spec, expected_lines=2 * (size // CHURN))
 
         return Run(go, self.plan(size).prepare)
 
+    def plan_recent(self, size: int) -> Run:
+        """A plan that takes the last churn back, of a state of which much is recent."""
+
+        def go() -> Measured:
+            spec = spec_for(self.shop.source(size, churns=CHURNS - 1))
+            return self.shop.plan(self.shop.recent_state(size), spec, _moved(size, churned=True))
+
+        return Run(
+            go, lambda: (self.shop.source(size, churns=CHURNS - 1), self.shop.recent_state(size))
+        )
+
+    def folding_apply(self, size: int) -> Run:
+        """The apply of one more churn than the recent layer has room for."""
+
+        def go() -> Measured:
+            spec = spec_for(self.shop.source(size, churns=CHURNS + 1))
+            with self.shop.copied(self.shop.recent_state(size)) as folder:
+                measured = self.shop.apply(folder, spec, expected_lines=2 * (size // CHURN))
+                check({"recent": 0}, {"recent": _recent_members(folder)})
+            return measured
+
+        return Run(
+            go, lambda: (self.shop.source(size, churns=CHURNS + 1), self.shop.recent_state(size))
+        )
+
     def all_new(self, size: int) -> Run:
         def go() -> Measured:
-            spec = spec_for(self.shop.source(size, churned=False))
+            spec = spec_for(self.shop.source(size, churns=0))
             with self.shop.empty() as folder:
                 return self.shop.plan(folder, spec, {"add": size})
 
-        return Run(go, lambda: self.shop.source(size, churned=False))
+        return Run(go, lambda: self.shop.source(size, churns=0))
 
     def all_gone(self, size: int) -> Run:
         def go() -> Measured:
-            spec = spec_for(self.shop.source(size, churned=False), where="0")
+            spec = spec_for(self.shop.source(size, churns=0), where="0")
             return self.shop.plan(self.shop.state(size), spec, {"remove": size}, allow="buyers")
 
         return Run(go, lambda: self.shop.state(size))
@@ -107,19 +137,19 @@ class Runs:
             f"WHERE i < {LARGE_BAGS}) SELECT i AS user_account_id, "
             f"hex(zeroblob({LARGE_BAG // 2})) AS text FROM n"
         )
-        spec = spec_for(self.shop.source(LARGE_BAGS, churned=False))
+        spec = spec_for(self.shop.source(LARGE_BAGS, churns=0))
         spec["segments"] = {"buyers": {"query": query, "data_bag": ["text"]}}
         with self.shop.empty() as folder:
             return self.shop.plan(folder, spec, {"add": LARGE_BAGS}, memory_limit="2GB")
 
     def read(self, size: int, lane: str) -> Run:
         def go() -> Measured:
-            url = f"sqlite:///{self.shop.source(size, churned=True)}"
+            url = f"sqlite:///{self.shop.source(size, churns=1)}"
             measured = self.shop.python("-m", "tests.benchmarks.reading", url, lane)
             check({"rows": size}, json.loads(measured.output))
             return measured
 
-        return Run(go, lambda: self.shop.source(size, churned=True))
+        return Run(go, lambda: self.shop.source(size, churns=1))
 
     def plan_postgresql(self, size: int) -> Run:
         def prepare() -> Path:
@@ -131,6 +161,11 @@ class Runs:
             return self.shop.plan(self.shop.state(size), spec, _moved(size, churned=True))
 
         return Run(go, prepare)
+
+
+def _recent_members(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "state.db")) as state:
+        return int(state.execute("SELECT count(*) FROM recent").fetchone()[0])
 
 
 def _moved(size: int, *, churned: bool) -> dict[str, int]:

@@ -21,6 +21,8 @@ from tests.benchmarks.measuring import Failed, Measured, measure
 HERE = Path(__file__).resolve().parents[2]
 CHURN = 100
 """One in so many members is new, and one is gone."""
+CHURNS = 4
+"""With one more the recent layer is full, and is folded."""
 OLDEST_STATE_S = 5 * 86_400
 """Members of an older state would be due for renewal before long."""
 MEMORY_LIMIT_MB = 1_000_000_000 / 2**20
@@ -61,26 +63,23 @@ class Workshop:
         """Run this Python, measured."""
         return measure([sys.executable, *words], self.tree, self.environment, accepted)
 
-    def source(self, size: int, *, churned: bool, segments: int = 1) -> Path:
-        """A SQLite source of `size` members; `churned`: one in CHURN is another than before."""
-        name = f"{segments}-{size}-{self.seed}-{'after' if churned else 'before'}.db"
-        path = self.folder / "sources" / name
+    def source(self, size: int, *, churns: int, segments: int = 1) -> Path:
+        """A SQLite source of `size` members; one in CHURN is another than one churn before."""
+        path = self.folder / "sources" / f"{segments}-{size}-{self.seed}-{churns}.db"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._make("sqlite", size, segments, path, churned=churned)
+            self._make("sqlite", size, segments, path, churns=churns)
         return path
 
-    def _make(
-        self, kind: str, size: int, segments: int, where: Path | str, *, churned: bool
-    ) -> None:
-        first = size // CHURN if churned else 0
+    def _make(self, kind: str, size: int, segments: int, where: Path | str, *, churns: int) -> None:
+        first = churns * (size // CHURN)
         numbers = map(str, (first, size, self.seed, segments))
         self.python("-m", "tests.benchmarks.data", kind, *numbers, where)
 
     def fill_postgresql(self, size: int) -> None:
         """The churned source, as a table in PostgreSQL."""
         assert self.postgresql
-        self._make("postgresql", size, 1, self.postgresql, churned=True)
+        self._make("postgresql", size, 1, self.postgresql, churns=1)
 
     def state(self, size: int, *, bag: bool = False, segments: int = 1) -> Path:
         """The folder with the state that a first apply of the unchurned source wrote.
@@ -92,8 +91,21 @@ class Workshop:
         if not _is_fresh(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            source = self.source(size, churned=False, segments=segments)
+            source = self.source(size, churns=0, segments=segments)
             self.apply(folder, spec_for(source, bag=bag, segments=segments), expected_lines=size)
+            (folder / "made").write_text(str(time.time()))
+        return folder
+
+    def recent_state(self, size: int) -> Path:
+        """The same after CHURNS applies, each of one churn: nearly a sixteenth of it is recent."""
+        folder = self.folder / "states" / f"recent-{size}-{self.seed}-{self._meaning()}"
+        if not _is_fresh(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            shutil.copy2(self.state(size) / "state.db", folder / "state.db")
+            for churns in range(1, CHURNS + 1):
+                spec = spec_for(self.source(size, churns=churns))
+                self.apply(folder, spec, expected_lines=2 * (size // CHURN))
             (folder / "made").write_text(str(time.time()))
         return folder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).parents[2]
 _COMPARING = ("test_fingerprint", "test_compare", "test_payload", "test_spans", "test_apply")
 _CLOSING = (
-    "test_state_layers", "test_state_settling", "test_state_closing", "test_state_newcomers", "test_rejects",
-    "test_late_removals", "test_apply", "test_rekeying", "test_state_file",
+    "test_state_layers", "test_state_settling", "test_state_closing", "test_state_newcomers",
+    "test_rejects", "test_late_removals", "test_apply", "test_rekeying", "test_state_file",
 )  # fmt: skip
 _SENDING = (
     "test_waiting", "test_sending", "test_apply", "test_recovery", "test_rejects", "test_rekeying",
@@ -58,8 +58,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "segsync/state/reading.py": (
         "test_state_layers", "test_state_questions", "test_state_readers", "test_state_store",
-        "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file", "test_recovery",
-        "test_expiry", "test_late_executions",
+        "test_state_reading", "test_status", "test_apply", "test_rejects", "test_state_file",
+        "test_recovery", "test_expiry", "test_late_executions",
     ),
     "segsync/state/open_changes.py": (
         "test_state_questions", "test_state_reading", "test_recovery", "test_apply",
