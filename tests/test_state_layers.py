@@ -14,7 +14,7 @@ import pytest
 from segsync.errors import StateDamaged
 from segsync.state import Closing, PartRecord, PartStatus, State, layers
 from segsync.state.database import Database
-from segsync.state.layers import layer_for_changes
+from segsync.state.layers import fold_when_full, layer_for_changes
 from tests.support.layering import MODES, layered
 from tests.support.rows import Row, confirmed_in, rows_in, run_row, state_of
 from tests.support.size import size
@@ -131,26 +131,42 @@ def layer_for(path: Path, size: int, recent: list[Row], *, fold: bool = False) -
     path.unlink(missing_ok=True)
     tables = {"changes": changes_of(size), "recent": recent, "members": [(1, "gone", 1, 0)]}
     with state_of(path, tables), closing(Database(path, read_only=False)) as database:
-        [[used]] = database.rows(
-            "SELECT (page_count - freelist_count) * page_size "
-            "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-        )
+        used = bytes_used(database)
         with database.transaction():
             layer = layer_for_changes(database, fold=fold)
-    return layer, int(used)
+    return layer, used
 
 
-@pytest.mark.parametrize("before", [0, 100], ids=["nothing recent", "something recent"])
-def test_changes_go_to_the_recent_layer_while_it_stays_a_small_part(
-    tmp_path: Path, before: int
-) -> None:
-    path = tmp_path / "state.db"
-    recent = [(1, f"{n:030}", 1, 0, 1) for n in range(before)]
-    found = {many: layer_for(path, many, recent) for many in range(200, 500, 5)}
+def bytes_used(database: Database) -> int:
+    [[used]] = database.rows(
+        "SELECT (page_count - freelist_count) * page_size "
+        "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    )
+    return int(used)
+
+
+def test_changes_go_to_the_recent_layer_where_they_are_a_small_part(tmp_path: Path) -> None:
+    found = {many: layer_for(tmp_path / "state.db", many, []) for many in range(300, 500, 5)}
     for many, (layer, used) in found.items():
-        is_small = (many + before) * 50 * layers.SHARE <= used
+        is_small = many * 50 * layers.SHARE <= used
         assert layer == ("recent" if is_small else "members"), many
     assert {layer for layer, _ in found.values()} == {"members", "recent"}
+
+
+def test_what_is_recent_is_folded_when_it_is_no_small_part_any_more(tmp_path: Path) -> None:
+    seen = set()
+    for many in range(300, 500, 5):
+        path = tmp_path / f"{many}.db"
+        rows: list[Row] = [(1, f"{n:030}", 1, 0, 1) for n in range(many)]
+        with state_of(path, {"recent": rows}), closing(Database(path, read_only=False)) as database:
+            is_small = many * 50 * layers.SHARE <= bytes_used(database)
+            with database.transaction():
+                fold_when_full(database)
+        seen.add(is_small)
+        tables = rows_in(path)
+        assert tables.keys() & {"members", "recent"} == {"recent" if is_small else "members"}
+        assert confirmed_in(path) == [row[:4] for row in rows]
+    assert seen == {True, False}
 
 
 def test_a_small_state_has_one_layer(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from segsync.state.late_removals import (
     segments_in_doubt,
     segments_of_late_removals,
 )
-from segsync.state.layers import layer_for_changes
+from segsync.state.layers import fold_when_full, layer_for_changes
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
 from segsync.state.settling import forget, settle, store_rejects
@@ -94,6 +94,7 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         note_newcomers(database, in_doubt)
         watch(database, closing.serial, closing.parts)
         forget(database, layer, after=max((part.last for part in closing.parts), default=0))
+        fold_when_full(database)
         doubted = doubt_newcomers(database, removed_late, closing.parts)
         forget_newcomers(database)
         outcome = _count(database, closing.parts, given_up, doubted)

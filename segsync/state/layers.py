@@ -24,36 +24,41 @@ ROW_BYTES = 20
 
 
 def layer_for_changes(database: Database, *, fold: bool) -> Layer:
-    """The layer that the changes of a run go to, after a fold where they, or the caller, need it.
+    """The layer that the changes of a run go to: the recent one where they are a small part of a
+    large state, unless that is to be folded.
 
-    Inside a transaction of the caller's.
+    Inside a transaction of the caller's, as is whatever writes here.
     """
-    if not fold and _has_room(database):
+    if not fold and _is_small_part(database, "changes"):
         return "recent"
     _fold(database)
     return "members"
 
 
-def _has_room(database: Database) -> bool:
-    """Whether the file is large, and the changes leave what is recent a small part of it."""
+def fold_when_full(database: Database) -> None:
+    """Fold what is recent where it is no small part of a large state any more."""
+    if not _is_small_part(database, "recent"):
+        _fold(database)
+
+
+def _is_small_part(database: Database, table: Literal["changes", "recent"]) -> bool:
+    """Whether the state is large and the table is not; counts no further than to know that."""
     pages, free, size = (
         int(database.rows(f"PRAGMA {name}")[0][0])
         for name in ("page_count", "freelist_count", "page_size")
     )
     used = (pages - free) * size
-    room = used // SHARE
-    changes = int(database.rows("SELECT coalesce(max(line), 0) FROM changes")[0][0])
-    if used < LARGE_BYTES or changes * ROW_BYTES > room:
-        return False
-    sql = " + ".join(
-        f"(SELECT coalesce(sum(length(CAST(identifier AS BLOB)) + {ROW_BYTES}), 0) FROM {table})"
-        for table in ("changes", "recent")
+    most = used // SHARE
+    rows = (
+        f"SELECT length(CAST(identifier AS BLOB)) + {ROW_BYTES} AS bytes FROM {table} "
+        f"LIMIT {most // ROW_BYTES + 1}"
     )
-    return int(database.rows(f"SELECT {sql}")[0][0]) <= room
+    found = database.rows(f"SELECT coalesce(sum(bytes), 0) FROM ({rows})")[0][0]
+    return used >= LARGE_BYTES and int(found) <= most
 
 
 def _fold(database: Database) -> None:
-    if not _any_recent(database):
+    if not database.rows("SELECT 1 FROM recent LIMIT 1"):
         return
     database.execute(
         "INSERT INTO members SELECT keyspace, identifier, fingerprint, expires_at "
@@ -94,10 +99,6 @@ def take(database: Database, layer: Layer, lines: str) -> None:
         )
     else:
         database.execute(f"INSERT INTO recent {named} {_OVERRIDE}, is_member = 0")
-
-
-def _any_recent(database: Database) -> bool:
-    return bool(database.rows("SELECT 1 FROM recent LIMIT 1"))
 
 
 def confirmed_sql(key: str) -> str:
