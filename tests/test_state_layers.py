@@ -212,6 +212,26 @@ def test_damage_to_either_layer_is_told_as_that(tmp_path: Path) -> None:
                     assert told(state) in ("damaged", "bytes that are no text"), place
 
 
+HEADERS = {"members": b"\x05\x09\x0d\x09\x08", "recent": b"\x06\x09\x0d\x09\x08\x09"}
+"""Of a row below: its length, 1, an empty text, 1, 0, and 1."""
+
+
+@pytest.mark.parametrize("table", HEADERS)
+@pytest.mark.parametrize("empty", [b"\x0d", b"\x08"], ids=["no identifier", "no expiry"])
+def test_a_missing_value_is_damage(tmp_path: Path, table: str, empty: bytes) -> None:
+    """No column may be NULL, but a bit that was flipped in a row's header says so."""
+    rows: list[Row] = [(1, "", 1, 0)]
+    tables = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": rows,
+        "recent": [(*row, 1) for row in rows],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as state:
+        content, header = state.path.read_bytes(), HEADERS[table]
+        assert content.count(header) == 1
+        state.path.write_bytes(content.replace(header, header.replace(empty, b"\0")))
+        assert told(state) == "damaged"
+
+
 def told(state: State) -> str:
     """How the members of a segment are read."""
     try:

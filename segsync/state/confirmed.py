@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segsync.state.database import Database, damaged, named
+from segsync.state.database import STRANGE_VALUE, Database, damaged, named
 
 if TYPE_CHECKING:
     import pyarrow
@@ -86,19 +86,20 @@ def _both_layers(
     ):
         try:
             yield from _merged(
-                _typed(database.batches(members), _COLUMNS),
-                _typed(database.batches(recent), _RECENT),
+                _typed(database, members, _COLUMNS), _typed(database, recent, _RECENT)
             )
         except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowIndexError):
             raise damaged(database.path, "its members cannot be read") from None
 
 
 def _typed(
-    rows: Iterator[pyarrow.RecordBatch], names: tuple[str, ...]
+    database: Database, rows: pyarrow.RecordBatchReader, names: tuple[str, ...]
 ) -> Iterator[pyarrow.RecordBatch]:
     """The driver takes a column's type from the first rows; a table without rows has none."""
     schema = _schema(names)
-    for batch in rows:
+    for batch in database.batches(rows):
+        if any(column.null_count for column in batch.columns):
+            raise damaged(database.path, STRANGE_VALUE)
         if batch.num_rows:
             yield batch.cast(schema)
 
