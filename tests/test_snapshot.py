@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from random import Random
 from threading import Event, Timer
 
 import pyarrow as pa
 import pytest
 
-from segsync.engine import Engine, Keyspaces
+from segsync.engine import Engine, Keyspaces, snapshot
 from segsync.engine.session import EngineError, Session
-from segsync.engine.snapshot import LOOKED_AT_TOGETHER, Key, Room, Snapshot
+from segsync.engine.snapshot import Key, Room, Snapshot
 from segsync.state import StateMoved
 
 BATCH = 100
 MEMBERS = [f"m{number:05}" for number in range(1_000)]
 PATIENCE_S = 30
+
+
+def as_a_state_gives_them(names: list[str]) -> Iterator[pa.RecordBatch]:
+    """In batches one behind the other, in each of which they are in no order; some are empty."""
+    for start in range(0, len(names), BATCH):
+        some = names[start : start + BATCH]
+        Random(start).shuffle(some)
+        for few in ([], some):
+            numbers = [7] * len(few), [0] * len(few)
+            yield pa.record_batch([few, *numbers], schema=Made.SCHEMA)
 
 
 class Members:
@@ -31,15 +42,8 @@ class Members:
     def __call__(self, behind: Key | None) -> Iterator[pa.RecordBatchReader]:
         self.opened.append(behind)
         names = [name for name in MEMBERS if not behind or name > behind[1]]
-        table = pa.table(
-            {
-                "identifier": names,
-                "fingerprint": pa.array([7] * len(names), pa.int64()),
-                "expires_at": pa.array([0] * len(names), pa.int64()),
-            }
-        )
         try:
-            yield pa.RecordBatchReader.from_batches(table.schema, table.to_batches(BATCH))
+            yield pa.RecordBatchReader.from_batches(Made.SCHEMA, as_a_state_gives_them(names))
         finally:
             self.let_go.set()
 
@@ -71,8 +75,10 @@ def snapshot_of(engine: Engine, members: Members | Made, room: Room) -> Snapshot
 
 
 def taken(snapshot: Snapshot, until: str | None = None) -> list[str]:
+    """Those of one batch after the other, each brought into order."""
     with snapshot.stream(until) as reader:
-        return [name for batch in reader for name in batch.column("identifier").to_pylist()]
+        batches = [batch.column("identifier").to_pylist() for batch in reader]
+    return [name for batch in batches for name in sorted(batch)]
 
 
 def test_every_member_comes_once_and_in_order() -> None:
@@ -105,7 +111,7 @@ def test_where_there_is_room_all_is_read_with_nobody_taking_it() -> None:
 @pytest.mark.parametrize("batches", [0.5, 1.5])
 def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member(batches: float) -> None:
     with Members()(None) as reader:
-        size = reader.read_next_batch().nbytes
+        size = max(batch.nbytes for batch in reader)
     members, room = Members(), Room(int(size * batches))
     with Engine(Keyspaces([])) as engine:
         with closing(snapshot_of(engine, Members(), Room())) as whole:
@@ -118,12 +124,15 @@ def test_a_full_room_lets_the_state_go_and_goes_on_behind_the_last_member(batche
     assert members.opened[1] == (3, MEMBERS[BATCH - 1])
 
 
-def test_no_more_is_held_than_the_room_and_what_is_looked_at_together() -> None:
+def test_no_more_is_held_than_the_room_and_what_is_looked_at_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "LOOKED_AT_TOGETHER", 8_000)
     made, before = Made(), pa.total_allocated_bytes()
     with Engine(Keyspaces([])) as engine, closing(snapshot_of(engine, made, Room(1))) as read:
         assert read.drain().members == 100_000
     one = made.held[0] - before
-    assert max(made.held) - before < 2 * LOOKED_AT_TOGETHER * one
+    assert max(made.held) - before < 2 * 8 * one
 
 
 def test_a_second_stream_reads_all_again() -> None:

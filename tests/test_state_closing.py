@@ -119,6 +119,7 @@ def test_a_run_that_another_apply_ends_is_one_of_the_segments_that_it_changes(
 
 CONTENT: dict[str, Row] = {
     "members": ("x", 1, 0),
+    "recent": ("x", 1, 0, 1),
     "pending": ("x", "UPDATE", 1, 0),
     "rejects": ("x", "UPDATE", 1, "no", 1, 1, 1, 1),
     "newcomers": ("x",),
@@ -159,7 +160,7 @@ def test_a_removed_segment_stays_until_nothing_of_it_is_left(tmp_path: Path, hel
 def test_a_removed_segment_of_which_nothing_is_left_goes_alone(
     tmp_path: Path, members: Literal["delete", "keep"]
 ) -> None:
-    held = ("members", "pending", "rejects", "newcomers") if members == "keep" else ()
+    held = ("members", "recent", "pending", "rejects", "newcomers") if members == "keep" else ()
     rows = dropped(tmp_path / "state.db", members, held)
     assert [row[0] for row in rows["segments"]] == [2, 3]
     assert rows["keyspaces"] == [KEYSPACES[0], KEYSPACES[3]]

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from segsync.errors import StateDamaged
-from segsync.state import Closing, PartRecord, PartStatus, State, layers
+from segsync.state import Closing, PartRecord, PartStatus, State, confirmed, database, layers
 from segsync.state.database import Database
-from segsync.state.layers import fold_when_full, layer_for_changes
+from segsync.state.layers import fold_when_full, prepare_layer
 from tests.support.layering import MODES, layered
 from tests.support.rows import Row, confirmed_in, rows_in, run_row, state_of
 from tests.support.size import size
@@ -76,9 +76,10 @@ def test_a_segment_has_the_members_of_both_layers_batches_in_the_order_of_their_
     for segment, only, keyspaces in ((1, 1, (1,)), (1, None, (1,)), (2, None, (2, 3))):
         wanted = expected(state.path, keyspaces)
         columns = 3 if only else 4
+        key = ("identifier",) if only else ("keyspace", "identifier")
         for behind in (None, *keys(wanted), (keyspaces[0], "ab"), (keyspaces[-1], "\U0001f601")):
             with state.members(segment, only, behind) as rows:
-                batches = [batch.sort_by("identifier") for batch in rows]
+                batches = [batch.sort_by([(name, "ascending") for name in key]) for batch in rows]
             found = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
             left = [row[-columns:] for row in wanted if behind is None or _is_behind(row, behind)]
             assert found == left, behind
@@ -126,14 +127,14 @@ def changes_of(size: int) -> list[Row]:
     return [(line, 1, f"{line:030}", "add", 1, 0, 0) for line in range(1, size + 1)]
 
 
-def layer_for(path: Path, size: int, recent: list[Row], *, fold: bool = False) -> tuple[str, int]:
+def layer_for(path: Path, size: int, recent: list[Row]) -> tuple[str, int]:
     """Where so many changes of 50 bytes go, and how many bytes the file uses."""
     path.unlink(missing_ok=True)
     tables = {"changes": changes_of(size), "recent": recent, "members": [(1, "gone", 1, 0)]}
     with state_of(path, tables), closing(Database(path, read_only=False)) as database:
         used = bytes_used(database)
         with database.transaction():
-            layer = layer_for_changes(database, fold=fold)
+            layer = prepare_layer(database)
     return layer, used
 
 
@@ -169,6 +170,20 @@ def test_what_is_recent_is_folded_when_it_is_no_small_part_any_more(tmp_path: Pa
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("many", [10, 500], ids=["some", "too many"])
+def test_a_run_folds_what_has_become_too_much(tmp_path: Path, many: int) -> None:
+    recent: list[Row] = [(1, f"{n:030}", 1, 0, 1) for n in range(1_000, 1_000 + many)]
+    tables = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES, "changes": changes_of(10), "recent": recent,
+        "runs": [run_row(1, "open")],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as state:
+        state.close_run(Closing(1, 5, (PartRecord(1, 1, 1, 10, 9, "", PartStatus.CONFIRMED),)))
+    tables = rows_in(state.path)
+    assert tables.keys() & {"members", "recent"} == {"members" if many == 500 else "recent"}
+    assert len(confirmed_in(state.path)) == many + 10
+
+
 def test_a_small_state_has_one_layer(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     _, used = layer_for(path, 1, [])
@@ -183,10 +198,73 @@ def test_to_go_to_the_lower_layer_is_to_fold_the_other_one(tmp_path: Path) -> No
     path = tmp_path / "state.db"
     assert layer_for(path, 1, recent)[0] == "recent"
     assert rows_in(path)["recent"] == recent
-    assert layer_for(path, 1, recent, fold=True)[0] == "members"
+    with layered(0):
+        assert layer_for(path, 1, recent)[0] == "members"
     tables = rows_in(path)
     assert tables["members"] == [(1, "come", 2, 9)]
     assert "recent" not in tables
+
+
+def test_no_batch_is_larger_than_one_of_each_layer(tmp_path: Path) -> None:
+    """However few members of the lower layer stand before how many of the other one."""
+    for few, many in (("members", "recent"), ("recent", "members")):
+        rows: list[Row] = [(1, f"{n:04}", 1, 0) for n in range(500)]
+        ends = [rows[0], rows[250], rows[-1]]
+        layers_of = {few: ends, many: rows}
+        tables = {
+            "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": layers_of["members"],
+            "recent": [(*row, 1) for row in layers_of["recent"]],
+        }  # fmt: skip
+        path = tmp_path / f"{few}.db"
+        with state_of(path, tables) as state, state.members(1, 1) as read:
+            batches = list(read)
+        assert max(batch.num_rows for batch in batches) <= 2 * database.BATCH_ROWS
+        assert sum(batch.num_rows for batch in batches) == 500
+
+
+def test_batches_that_are_large_are_merged_by_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts of both together would be more than one column can have."""
+    monkeypatch.setattr(database, "BATCH_ROWS", 8)
+    rows: list[Row] = [(1, f"{n:0100}", 1, 0) for n in range(40)]
+    tables = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": rows,
+        "recent": [(*row, 1) for row in rows],
+    }  # fmt: skip
+    largest = []
+    for most in (2**30, 500):
+        monkeypatch.setattr(confirmed, "MOST_BYTES", most)
+        path = tmp_path / f"{most}.db"
+        with state_of(path, tables) as state, state.members(1, 1) as read:
+            batches = list(read)
+        assert [name for batch in batches for name in batch.column(0).to_pylist()] == [
+            row[1] for row in rows
+        ]
+        largest.append(max(batch.num_rows for batch in batches))
+    assert largest == [8, 4]
+
+
+def test_the_view_in_the_file_is_for_people_only(tmp_path: Path) -> None:
+    """SQL that stands in the file is under no checksum: a bit of it may have flipped."""
+    tables = {
+        "segments": SEGMENTS, "keyspaces": KEYSPACES, "members": [(1, "a", 1, 0)],
+        "newcomers": [(1, "a"), (1, "b")], "recent": [(1, "b", 1, 9, 1), (1, "c", 0, 0, 0)],
+        "rejects": [(2, "d", "UPDATE", 1, "b was not found", 1, 1, 1, 1)],
+    }  # fmt: skip
+    with state_of(tmp_path / "state.db", tables) as state:
+        before = answers(state)
+        with closing(sqlite3.connect(state.path)) as opened, opened:
+            opened.execute("DROP VIEW membership")
+            opened.execute("DROP VIEW confirmed")
+            opened.execute("CREATE VIEW confirmed AS SELECT 'nonsense' AS identifier")
+        assert answers(state) == before
+
+
+def answers(state: State) -> tuple[object, ...]:
+    with state.doubted(1) as rows:
+        doubted = rows.read_all().to_pylist()
+    return doubted, state.member_counts(), state.live_members(1, 5), state.reject_reasons()
 
 
 def test_damage_to_either_layer_is_told_as_that(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_a_text_for_a_number_is_damage_in_whichever_row(
         open_state(path, read_only=True)
 
 
+@pytest.mark.parametrize("table", SEALED)
+def test_bytes_that_are_no_text_are_damage_in_a_sealed_table(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "state.db"
+    with state_of(path, {table: SEALED[table][1]}):
+        pass
+    with closing(sqlite3.connect(path)) as opened, opened:
+        opened.execute(f"UPDATE {table} SET identifier = x'ff' || identifier")
+    with pytest.raises(StateDamaged):
+        open_state(path, read_only=True)
+
+
 @pytest.mark.parametrize("changed", ["datamart", "api"])
 def test_a_state_of_another_datamart_or_api_is_told_with_both(state: State, changed: str) -> None:
     api = "https://api.mediarithmics.com"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -51,7 +52,8 @@ def state(tmp_path: Path) -> Iterator[State]:
                     "INSERT INTO keyspaces VALUES (?, ?, 'user_account_id', ?)",
                     (keyspace, segment, str(keyspace)),
                 )
-        made._database.ingest("members", table(members()).to_reader())
+        made._database.ingest("members", table(lower_layer()).to_reader())
+        made._database.ingest("recent", table(upper_layer()).to_reader())
         yield made
 
 
@@ -65,8 +67,19 @@ def members() -> list[Member]:
     ]
 
 
-def table(rows: list[Member]) -> pa.Table:
-    columns = ("keyspace", "identifier", "fingerprint", "expires_at")
+def lower_layer() -> list[Member]:
+    """Every ninth is not there yet, each second as it was before, and some are gone since."""
+    rows = [(*row[:3], row[3] - n % 2) for n, row in enumerate(members()) if n % 9]
+    return rows + [(keyspace, f"{name}+", 1, 0) for keyspace, name, *_ in rows[::50]]
+
+
+def upper_layer() -> list[tuple[int, ...]]:
+    rows = [(*row, 1) for n, row in enumerate(members()) if n % 2 or not n % 9]
+    return rows + [(*row, 0) for row in lower_layer() if row[1].endswith("+")]
+
+
+def table(rows: list[Any]) -> pa.Table:
+    columns = ("keyspace", "identifier", "fingerprint", "expires_at", "is_member")[: len(rows[0])]
     return pa.table(dict(zip(columns, zip(*rows, strict=True), strict=True)))
 
 
@@ -74,7 +87,7 @@ def read(snapshot: Snapshot) -> list[Member]:
     with snapshot.stream() as reader:
         found = reader.read_all()
     columns = [found.column(n).to_pylist() for n in range(found.num_columns)]
-    return list(zip(*columns, strict=True))
+    return sorted(zip(*columns, strict=True))
 
 
 def open_snapshot(session: Session, state: State, room: int, only: int | None = None) -> Snapshot:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from segsync.cli.files import copy_state
 from segsync.errors import StateDamaged
 from segsync.model import Address, IdentifierKind
 from segsync.state import Identity, PartStatus, RunStatus, State, create, file, open_state
@@ -95,6 +96,13 @@ def test_whoever_changed_one_of_its_words_is_noticed(version_1: Path) -> None:
         with pytest.raises(StateDamaged):
             open_state(version_1, read_only=False)
         version_1.write_bytes(whole)
+
+
+def test_it_is_copied_as_it_is(version_1: Path) -> None:
+    """Who updates segsync wants a backup before the first apply, which brings it up to date."""
+    copy = version_1.with_name("copy.db")
+    assert copy_state(version_1, copy) == 5
+    assert copy.read_bytes() == version_1.read_bytes()
 
 
 def test_its_segments_are_known(state: State) -> None:

@@ -138,7 +138,7 @@ def copy_state(state: Path, to: Path) -> int:
     try:
         _copy(state, draft)
         try:
-            copied = open_state(draft, read_only=True)
+            copied = open_state(draft, read_only=True, is_copied=True)
             copied.close()
             os.link(draft, to)
         finally:
@@ -165,7 +165,7 @@ def _check(state: Path) -> None:
     from segsync.state import open_state
 
     is_cut_short = Path(f"{state.resolve()}-journal").exists()
-    opened = open_state(state, read_only=not is_cut_short)
+    opened = open_state(state, read_only=not is_cut_short, is_copied=True)
     try:
         opened.check_whole()
     finally:

@@ -22,7 +22,7 @@ class Join:
     SQL for members who are said once more as a removal beside them is.
 
     The desired side of a join is held in memory, the snapshot streams by (see session.py). Where
-    that is too much, one span of identifiers comes after the other: the snapshot is in their order.
+    that is too much, one span of identifiers comes after the other, as the snapshot's batches do.
     """
 
     number: int

@@ -20,12 +20,12 @@ Key = tuple[int, str]
 
 Members = Callable[[Key | None], AbstractContextManager["pyarrow.RecordBatchReader"]]
 """Opens the confirmed members of a segment behind a key, batches in the order of keys: identifier,
-fingerprint, expires_at, and keyspace where they have several; a batch has those of one."""
+fingerprint, expires_at, and keyspace where they have several."""
 
 AHEAD_BYTES = 128_000_000
 """What may wait in memory for the join, of all snapshots together."""
-LOOKED_AT_TOGETHER = 8
-"""Batches: a query over each of them alone costs more in planning than in looking."""
+LOOKED_AT_TOGETHER = 256_000
+"""Members: a query over each batch alone costs more in planning than in looking."""
 PATIENCE_S = 1.0
 """How long a full room is waited for with the state open, which keeps others from committing."""
 
@@ -119,7 +119,7 @@ class Snapshot:
         """The members up to this identifier, then the others; or all that are left.
 
         After the last one they are read from the state once more. Up to an identifier only where
-        `keyspace` says that all members are in one, and so in the order of their identifiers.
+        `keyspace` says that all members are in one, whose batches are in the order of identifiers.
         """
         import pyarrow
 
@@ -203,13 +203,16 @@ class Snapshot:
             with self._room.changed:
                 self._schema = self._schema or reader.schema
             seen: list[pyarrow.RecordBatch] = []
+            rows = 0
             for batch in reader:
                 if not batch.num_rows:
                     continue
                 self._put(batch)
                 seen.append(batch)
-                if len(seen) == LOOKED_AT_TOGETHER:
+                rows += batch.num_rows
+                if rows >= LOOKED_AT_TOGETHER:
                     self._look(cursor, seen)
+                    rows = 0
                 if not self._wait_for_room(PATIENCE_S):
                     self._look(cursor, seen)
                     return False
@@ -222,8 +225,12 @@ class Snapshot:
 
         if self._last is None:
             return None
-        keyspace = self.keyspace or self._last.column("keyspace")[-1].as_py()
-        return keyspace, compute.max(self._last.column("identifier")).as_py()
+        names = self._last.column("identifier")
+        if self.keyspace:
+            return self.keyspace, compute.max(names).as_py()
+        keyspaces = self._last.column("keyspace")
+        last = compute.max(keyspaces)
+        return last.as_py(), compute.max(names.filter(compute.equal(keyspaces, last))).as_py()
 
     def _end(self, failure: Exception | None) -> None:
         with self._room.changed:

@@ -14,6 +14,7 @@ from segsync.render.status_text import outcome
 from segsync.state import Keyspace, State, StateSegment
 
 SHOWN_RUNS = 10
+IN_ORDER = [("keyspace", "ascending"), ("identifier", "ascending")]
 
 
 def identity_text(state: State, path: str, columns: int, *, exists: bool) -> list[Line]:
@@ -57,7 +58,7 @@ def members_text(state: State, name: str, limit: int, *, show_ids: bool) -> Iter
         for batch in batches:
             if left <= 0:
                 break
-            for member in batch.sort_by("identifier").slice(0, left).to_pylist():
+            for member in batch.sort_by(IN_ORDER).slice(0, left).to_pylist():
                 yield _member(member, places[member["keyspace"]], show_ids=show_ids)
             left -= batch.num_rows
     yield from _more(total - limit)

@@ -15,7 +15,7 @@ from segsync.state.late_removals import (
     segments_in_doubt,
     segments_of_late_removals,
 )
-from segsync.state.layers import fold_when_full, layer_for_changes
+from segsync.state.layers import confirmed_sql, fold_when_full, prepare_layer
 from segsync.state.records import PartRecord, PartStatus, RunStatus
 from segsync.state.seal import write_seals
 from segsync.state.settling import forget, settle, store_rejects
@@ -89,7 +89,7 @@ def close_run(database: Database, closing: Closing) -> Outcome:
         removed_late = segments_of_late_removals(database, closing.parts)
         in_doubt = segments_in_doubt(database)
         store_rejects(database, closing.closed_at_ms)
-        layer = layer_for_changes(database, fold=bool(closing.dropped))
+        layer = prepare_layer(database)
         given_up = settle(database, layer, closing.parts)
         note_newcomers(database, in_doubt)
         watch(database, closing.serial, closing.parts)
@@ -153,17 +153,21 @@ def _with_changes(database: Database) -> tuple[int, ...]:
 
 
 def _drop(database: Database, segment: int, *, keep: bool) -> None:
-    """Take a removed segment out of the state, unless members are still to be deleted."""
-    keyspaces = f"(SELECT id FROM keyspaces WHERE segment = {int(segment)})"
-    tables = ("members", "pending", "rejects", "newcomers", "watched")
+    """Take a removed segment out of the state, unless members are still to be deleted.
+
+    Who is a member no more may still stand in the lower layer, and is overridden.
+    """
+    of_segment = f"keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(segment)})"
     if keep:
-        for table in tables[:-1]:
-            database.execute(f"DELETE FROM {table} WHERE keyspace IN {keyspaces}")
-    left = [
-        database.rows(f"SELECT count(*) FROM {table} WHERE keyspace IN {keyspaces}")[0][0]
-        for table in tables
-    ]
-    if not any(left):
+        for table in ("members", "recent", "pending", "rejects", "newcomers"):
+            database.execute(f"DELETE FROM {table} WHERE {of_segment}")
+    backlog = (
+        f"{table} WHERE {of_segment}" for table in ("pending", "rejects", "newcomers", "watched")
+    )
+    kept = (confirmed_sql(of_segment), *backlog)
+    if not any(database.rows(f"SELECT 1 FROM {rows} LIMIT 1") for rows in kept):
+        for table in ("members", "recent"):
+            database.execute(f"DELETE FROM {table} WHERE {of_segment}")
         database.execute("DELETE FROM keyspaces WHERE segment = ?", (segment,))
         database.execute("DELETE FROM segments WHERE id = ?", (segment,))
 

@@ -1,4 +1,4 @@
-"""The confirmed members of a segment, streamed: each of its keyspaces from both layers at once."""
+"""The confirmed members of a segment, streamed from both layers of the snapshot."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from segsync.state.database import STRANGE_VALUE, Database, damaged, named
 if TYPE_CHECKING:
     import pyarrow
 
+MOST_BYTES = 2**30
+"""Arrow counts the bytes of a column's texts in 31 bits, and those of a batch are fewer."""
 _COLUMNS = ("identifier", "fingerprint", "expires_at")
 _RECENT = (*_COLUMNS, "is_member")
 
@@ -24,6 +26,18 @@ class Wanted:
     only: int | None
     behind: tuple[int, str] | None
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The keyspace costs time to read, where there is no other."""
+        return _COLUMNS if self.only else ("keyspace", *_COLUMNS)
+
+    @property
+    def where(self) -> str:
+        """The condition on a layer's rows, wherever they are behind."""
+        if self.only:
+            return f"keyspace = {int(self.only)}"
+        return f"keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(self.segment)})"
+
 
 @contextmanager
 def stream_members(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatchReader]:
@@ -33,10 +47,9 @@ def stream_members(database: Database, wanted: Wanted) -> Iterator[pyarrow.Recor
     """
     import pyarrow
 
-    names = _COLUMNS if wanted.only else ("keyspace", *_COLUMNS)
     batches = _members(database, wanted)
     try:
-        yield pyarrow.RecordBatchReader.from_batches(_schema(names), batches)
+        yield pyarrow.RecordBatchReader.from_batches(_schema(wanted.columns), batches)
     finally:
         batches.close()
 
@@ -51,8 +64,34 @@ def _schema(names: tuple[str, ...]) -> pyarrow.Schema:
 def _members(database: Database, wanted: Wanted) -> Generator[pyarrow.RecordBatch, None, None]:
     import pyarrow
 
+    try:
+        if database.rows(f"SELECT 1 FROM recent WHERE {wanted.where} LIMIT 1"):
+            yield from _of_both_layers(database, wanted)
+        else:
+            yield from _of_the_lower_layer(database, wanted)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowIndexError):
+        raise damaged(database.path, "its members cannot be read") from None
+
+
+def _of_the_lower_layer(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatch]:
+    rows, columns = f"members WHERE {wanted.where}", wanted.columns
+    if not wanted.behind:
+        return _layer(database, columns, rows, ())
+    if wanted.only:
+        return _layer(database, columns, f"{rows} AND identifier > ?", wanted.behind[1:])
+    return _layer(database, columns, f"{rows} AND (keyspace, identifier) > (?, ?)", wanted.behind)
+
+
+def _of_both_layers(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatch]:
+    """One keyspace after the other: within one, identifiers alone tell the order."""
+    import pyarrow
+
     for keyspace, after in _keyspaces(database, wanted):
-        for batch in _both_layers(database, keyspace, after):
+        values = () if after is None else (after,)
+        rows = f"WHERE keyspace = {keyspace}{' AND identifier > ?' if values else ''}"
+        members = _layer(database, _COLUMNS, f"members {rows}", values)
+        recent = _layer(database, _RECENT, f"recent {rows}", values)
+        for batch in _merged(members, recent):
             if wanted.only:
                 yield batch
             else:
@@ -72,51 +111,45 @@ def _numbers(database: Database, segment: int) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
-def _both_layers(
-    database: Database, keyspace: int, after: str | None
-) -> Iterator[pyarrow.RecordBatch]:
-    import pyarrow
-
-    values = () if after is None else (after,)
-    rest = f"WHERE keyspace = {int(keyspace)}{' AND identifier > ?' if values else ''}"
-    sql = "SELECT {} FROM {} {} ORDER BY identifier"
-    with (
-        database.stream(sql.format(named(*_COLUMNS), "members", rest), values) as members,
-        database.stream(sql.format(named(*_RECENT), "recent", rest), values) as recent,
-    ):
-        try:
-            yield from _merged(
-                _typed(database, members, _COLUMNS), _typed(database, recent, _RECENT)
-            )
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowIndexError):
-            raise damaged(database.path, "its members cannot be read") from None
-
-
-def _typed(
-    database: Database, rows: pyarrow.RecordBatchReader, names: tuple[str, ...]
+def _layer(
+    database: Database, names: tuple[str, ...], rows: str, values: tuple[int | str, ...]
 ) -> Iterator[pyarrow.RecordBatch]:
     """The driver takes a column's type from the first rows; a table without rows has none."""
     schema = _schema(names)
-    for batch in database.batches(rows):
-        if any(column.null_count for column in batch.columns):
-            raise damaged(database.path, STRANGE_VALUE)
-        if batch.num_rows:
-            yield batch.cast(schema)
+    order = ", ".join(name for name in names if name in ("keyspace", "identifier"))
+    with database.stream(f"SELECT {named(*names)} FROM {rows} ORDER BY {order}", values) as stream:
+        for batch in database.batches(stream):
+            if any(column.null_count for column in batch.columns):
+                raise damaged(database.path, STRANGE_VALUE)
+            if batch.num_rows:
+                yield batch.cast(schema)
 
 
 def _merged(
     members: Iterator[pyarrow.RecordBatch], recent: Iterator[pyarrow.RecordBatch]
 ) -> Iterator[pyarrow.RecordBatch]:
-    waiting = next(recent, None)
-    for batch in members:
-        last, here = batch.column("identifier")[-1], []
-        while waiting is not None and (rows := _rows_up_to(waiting, last)):
-            here.append(waiting.slice(0, rows))
-            waiting = waiting.slice(rows) if rows < waiting.num_rows else next(recent, None)
-        yield _overridden(batch, here) if here else batch
-    while waiting is not None:
-        yield _members_of(waiting)
-        waiting = next(recent, None)
+    """Up to one identifier after the other: of each layer no more than a batch at a time."""
+    import pyarrow.compute as compute
+
+    old, new = next(members, None), next(recent, None)
+    while old is not None and new is not None:
+        ends = [_fitting(batch).column("identifier")[-1] for batch in (old, new)]
+        last = compute.min_element_wise(*ends)
+        old_rows, new_rows = _rows_up_to(old, last), _rows_up_to(new, last)
+        yield _overridden(old.slice(0, old_rows), new.slice(0, new_rows))
+        old = old.slice(old_rows) if old_rows < old.num_rows else next(members, None)
+        new = new.slice(new_rows) if new_rows < new.num_rows else next(recent, None)
+    while old is not None:
+        yield old
+        old = next(members, None)
+    while new is not None:
+        yield _members_of(new)
+        new = next(recent, None)
+
+
+def _fitting(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """As much of a batch as has room in one column beside that of another one."""
+    return batch if batch.nbytes <= MOST_BYTES else batch.slice(0, batch.num_rows // 2 or 1)
 
 
 def _rows_up_to(batch: pyarrow.RecordBatch, last: pyarrow.Scalar) -> int:
@@ -129,16 +162,16 @@ def _members_of(recent: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return recent.filter(recent.column("is_member").cast("bool")).select(_COLUMNS)
 
 
-def _overridden(
-    batch: pyarrow.RecordBatch, recent: list[pyarrow.RecordBatch]
-) -> pyarrow.RecordBatch:
-    """What is recent up to a batch's last member, and those of the batch that it leaves."""
+def _overridden(members: pyarrow.RecordBatch, recent: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """The recent members, and those of the other ones that are left beside them."""
     import pyarrow
     import pyarrow.compute as compute
 
-    new = pyarrow.concat_batches(recent)
-    names, new_names = batch.column("identifier"), new.column("identifier")
-    places = compute.search_sorted(names, new_names).cast(pyarrow.int64())
-    gone = places.filter(compute.equal(names.take(places), new_names))
-    is_left = compute.is_null(compute.scatter(gone, gone, max_index=batch.num_rows - 1))
-    return pyarrow.concat_batches([_members_of(new), batch.filter(is_left)])
+    if not recent.num_rows or not members.num_rows:
+        return _members_of(recent) if recent.num_rows else members
+    names, recent_names = members.column("identifier"), recent.column("identifier")
+    places = compute.search_sorted(names, recent_names).cast(pyarrow.int64())
+    inside = compute.min_element_wise(places, len(names) - 1)
+    gone = inside.filter(compute.equal(names.take(inside), recent_names))
+    is_left = compute.is_null(compute.scatter(gone, gone, max_index=len(names) - 1))
+    return pyarrow.concat_batches([_members_of(recent), members.filter(is_left)])

@@ -17,7 +17,7 @@ Value = str | int | None
 BATCH_ROWS = 32_000
 """Arrow counts the bytes of a batch's text column in 31 bits: so many identifiers of 64 KiB fit."""
 CACHE_KIB = 65_536
-"""Changes touch pages all over the members' tree: a cache that holds them is written out once."""
+"""A fold touches pages all over the members' tree: a cache that holds them is written out once."""
 STRANGE_VALUE = "it holds a value that segsync did not write"
 BUSY_TIMEOUT_MS = 120_000
 """Committing millions of members takes seconds, and a reader or writer waits for the other."""

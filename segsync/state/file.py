@@ -15,7 +15,7 @@ from segsync.state.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from segsync.state.seal import write_seals
 
 PAGE_SIZE = 16_384
-"""Bytes. A commit touches pages all over the members' tree: fewer and larger ones cost less."""
+"""Bytes. A fold touches pages all over the members' tree: fewer and larger ones cost less."""
 LOOKS = 3
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from segsync.members import SHORTEST_NUMBER, hide_strangers
 from segsync.secret import MASK
 from segsync.state.database import Database
+from segsync.state.layers import confirmed_sql
 
 _WORDS = re.compile(r"[\w@.+:/|~-]*\w")
 _PIECES = re.compile(r"\w+")
@@ -43,7 +44,7 @@ def hide_in_reasons(database: Database, texts: Sequence[str]) -> list[str]:
     )
     listed = json.dumps(sorted(words))
     found = database.rows(
-        f"SELECT identifier FROM confirmed WHERE {where} "
+        f"SELECT identifier FROM {confirmed_sql(where)} "
         f"UNION SELECT identifier FROM rejects WHERE {where}",
         (listed, listed),
     )

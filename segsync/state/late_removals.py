@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from segsync.state.database import Database
-from segsync.state.layers import confirmed_sql, is_confirmed_sql
+from segsync.state.layers import confirmed_as_sql
 from segsync.state.records import PartRecord, PartStatus, merged
 
 
@@ -52,15 +52,15 @@ def doubt_newcomers(
     database.execute(
         "DELETE FROM rejects WHERE operation = 'UPDATE' AND (keyspace, identifier) IN "
         "(SELECT n.keyspace, n.identifier FROM newcomers n "
-        f"WHERE n.keyspace IN {keyspaces} AND {is_confirmed_sql('n')}) "
+        f"WHERE n.keyspace IN {keyspaces} AND EXISTS {confirmed_as_sql('n')}) "
         "AND (keyspace, identifier) NOT IN (SELECT keyspace, identifier FROM pending) "
         "AND (keyspace, identifier) NOT IN (SELECT c.keyspace, c.identifier FROM changes c "
         "JOIN rejected_lines r ON r.line = c.line)"
     )
     database.execute(
         "INSERT INTO pending SELECT n.keyspace, n.identifier, 'UPDATE', "
-        f"(SELECT m.fingerprint FROM {confirmed_sql('n')}), 0 FROM newcomers n "
-        f"WHERE n.keyspace IN {keyspaces} AND {is_confirmed_sql('n')} "
+        f"(SELECT fingerprint FROM {confirmed_as_sql('n')}), 0 FROM newcomers n "
+        f"WHERE n.keyspace IN {keyspaces} AND EXISTS {confirmed_as_sql('n')} "
         "AND (n.keyspace, n.identifier) NOT IN "
         f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {_said_later(parts)} "
         "AND c.line NOT IN (SELECT line FROM rejected_lines)) "

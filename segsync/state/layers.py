@@ -2,8 +2,7 @@
 
 `members` is in the order of its keys, so that changes of one in a hundred touch nearly each of its
 pages. Of a large state, what was confirmed last is therefore kept apart: in `recent`, which
-overrides `members` until it has grown so far that it is folded into it. `confirmed`, a view, is
-both together.
+overrides `members` until it has grown so far that it is folded into it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,26 @@ SHARE = 16
 ROW_BYTES = 20
 """Of a member or a change, about, beside its identifier."""
 
+_OVERRIDE = (
+    "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
+    "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
+)
+_CONFIRMED = """(
+    SELECT keyspace, identifier, fingerprint, expires_at FROM members m WHERE NOT EXISTS
+        (SELECT 1 FROM recent r WHERE r.keyspace = m.keyspace AND r.identifier = m.identifier)
+    UNION ALL SELECT keyspace, identifier, fingerprint, expires_at FROM recent WHERE is_member
+)"""
+"""Both layers together. The file has a view of it, for people: SQL that stands in a file may have
+been damaged there."""
 
-def layer_for_changes(database: Database, *, fold: bool) -> Layer:
-    """The layer that the changes of a run go to: the recent one where they are a small part of a
-    large state, unless that is to be folded.
+
+def prepare_layer(database: Database) -> Layer:
+    """The layer for the changes of a run: the recent one, where they are a small part of a large
+    state. The other one overrides nothing, so what is recent is folded into it first.
 
     Inside a transaction of the caller's, as is whatever writes here.
     """
-    if not fold and _is_small_part(database, "changes"):
+    if _is_small_part(database, "changes"):
         return "recent"
     _fold(database)
     return "members"
@@ -71,12 +82,6 @@ def _fold(database: Database) -> None:
     database.execute("DELETE FROM recent")
 
 
-_OVERRIDE = (
-    "ON CONFLICT (keyspace, identifier) DO UPDATE SET "
-    "fingerprint = excluded.fingerprint, expires_at = excluded.expires_at"
-)
-
-
 def put(database: Database, layer: Layer, lines: str) -> None:
     """Make those whom the changes `c` on these lines add, update or renew confirmed members."""
     said = f"FROM changes c WHERE {lines} AND c.change IN ('add', 'update', 'renew')"
@@ -91,28 +96,30 @@ def put(database: Database, layer: Layer, lines: str) -> None:
 
 def take(database: Database, layer: Layer, lines: str) -> None:
     """Make those whom the changes `c` on these lines name members no more."""
-    named = f"SELECT c.keyspace, c.identifier, 0, 0, 0 FROM changes c WHERE {lines}"
+    gone = f"FROM changes c WHERE {lines}"
     if layer == "members":
         database.execute(
             "DELETE FROM members WHERE (keyspace, identifier) IN "
-            f"(SELECT c.keyspace, c.identifier FROM changes c WHERE {lines})"
+            f"(SELECT c.keyspace, c.identifier {gone})"
         )
     else:
-        database.execute(f"INSERT INTO recent {named} {_OVERRIDE}, is_member = 0")
+        database.execute(
+            f"INSERT INTO recent SELECT c.keyspace, c.identifier, 0, 0, 0 {gone} "
+            f"{_OVERRIDE}, is_member = 0"
+        )
 
 
-def confirmed_sql(key: str) -> str:
-    """The confirmed member `m` whom the row called `key` names, for a FROM of its own.
+def confirmed_sql(condition: str) -> str:
+    """A subquery: the confirmed members who meet a condition.
 
     In a join with others SQLite would look at all members.
     """
-    same = f"m.keyspace = {key}.keyspace AND m.identifier = {key}.identifier"
-    return f"confirmed m WHERE {same}"
+    return f"(SELECT * FROM {_CONFIRMED} WHERE {condition})"
 
 
-def is_confirmed_sql(key: str) -> str:
-    """Whether the row called `key` names a confirmed member."""
-    return f"EXISTS (SELECT 1 FROM {confirmed_sql(key)})"
+def confirmed_as_sql(key: str) -> str:
+    """A subquery: the confirmed member whom the row called `key` names."""
+    return confirmed_sql(f"keyspace = {key}.keyspace AND identifier = {key}.identifier")
 
 
 def count_sql(conditions: Sequence[str], where: str) -> str:

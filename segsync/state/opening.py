@@ -27,20 +27,23 @@ SMALL_TABLES = (
 )
 
 
-def open_state(path: Path, *, read_only: bool) -> State:
-    """Open and check a state file. Raises StateError; FileNotFoundError if there is none."""
+def open_state(path: Path, *, read_only: bool, is_copied: bool = False) -> State:
+    """Open and check a state file. Raises StateError; FileNotFoundError if there is none.
+
+    One that is only copied may be of an older version, whose members cannot be read.
+    """
     path = path.resolve()
     file.check_file(path)
     database = Database(path, read_only=read_only)
     try:
-        return State(database, _prepare(database, read_only=read_only), read_only=read_only)
+        return State(database, _prepare(database, read_only, is_copied), read_only=read_only)
     except BaseException:
         database.close()
         raise
 
 
-def _prepare(database: Database, *, read_only: bool) -> Identity:
-    file.check_version(database, read_only=read_only)
+def _prepare(database: Database, read_only: bool, is_copied: bool) -> Identity:
+    file.check_version(database, read_only=read_only and not is_copied)
     if not read_only:
         file.migrate(database)
     for table in SMALL_TABLES:

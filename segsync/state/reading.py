@@ -14,7 +14,7 @@ from segsync.state.confirmed import Wanted, stream_members
 from segsync.state.database import Database, damaged, named
 from segsync.state.hiding import hide_in_reasons, hide_sent
 from segsync.state.journal import read_runs
-from segsync.state.layers import count_sql, is_confirmed_sql
+from segsync.state.layers import confirmed_as_sql, count_sql
 from segsync.state.open_changes import MAY_HAVE_LEFT, Span, lines_sql, spans_by_keyspace
 from segsync.state.records import Identity, Keyspace, Reject, Run, StateSegment
 from segsync.state.seal import check_changes
@@ -255,7 +255,7 @@ class StateReader:
                 f"(SELECT keyspace, identifier FROM pending WHERE keyspace IN {keyspaces} "
                 f"UNION {open_changes}) p UNION ALL "
                 "SELECT n.keyspace, n.identifier, 0 FROM newcomers n "
-                f"WHERE n.keyspace IN {keyspaces} AND {is_confirmed_sql('n')}"
+                f"WHERE n.keyspace IN {keyspaces} AND EXISTS {confirmed_as_sql('n')}"
             ) as rows:
                 yield rows
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from segsync.state.database import Database, damaged
+from segsync.state.database import STRANGE_VALUE, Database, damaged
 
 if TYPE_CHECKING:
     import pyarrow
@@ -99,12 +99,17 @@ class RowsHash:
 
 
 def _hash_table(database: Database, table: str, columns: str) -> bytes:
+    import pyarrow
+
     hashed = RowsHash()
     listed = ", ".join(columns.split())
     sql = f"SELECT {listed} FROM {table} ORDER BY {listed}"
     with database.stream(sql) as rows:
         for batch in database.batches(rows):
-            hashed.add(batch)
+            try:
+                hashed.add(batch)
+            except pyarrow.ArrowInvalid:  # bytes that are no text
+                raise damaged(database.path, STRANGE_VALUE) from None
     return hashed.digest()
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from segsync.model import LONGEST_PAUSE_MS
 from segsync.state.database import Database
-from segsync.state.layers import Layer, confirmed_sql, put, take
+from segsync.state.layers import Layer, confirmed_as_sql, put, take
 from segsync.state.records import PartRecord, PartStatus, merged
 
 UNATTRIBUTED_LIMIT = 3
@@ -39,7 +39,7 @@ def store_rejects(database: Database, now_ms: int) -> None:
         f"attempts = CASE WHEN {same} THEN attempts + 1 ELSE 1 END, "
         f"next_attempt_at = {now_ms} + min(CASE (CASE WHEN {same} THEN attempts + 1 ELSE 1 END) "
         f"{pauses} ELSE {LONGEST_PAUSE_MS} END, coalesce((SELECT (m.expires_at - {now_ms}) / 2 "
-        f"FROM {confirmed_sql('excluded')} AND m.expires_at > {now_ms} "
+        f"FROM {confirmed_as_sql('excluded')} m WHERE m.expires_at > {now_ms} "
         f"AND excluded.operation = 'UPDATE'), {LONGEST_PAUSE_MS})), "
         "operation = excluded.operation, fingerprint = excluded.fingerprint, "
         "reason = excluded.reason, last_at = excluded.last_at"
