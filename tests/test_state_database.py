@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import pyarrow as pa
 import pytest
@@ -32,6 +33,7 @@ NOT_STAGED = (
     "nothing was sent; if memory ran out, raise --memory-limit or free some space in the folder "
     "for temporary files"
 )
+PATIENCE = 60.0
 REASONS = pa.schema([("line", pa.int64()), ("reason", pa.string())])
 
 
@@ -136,6 +138,30 @@ def test_rows_are_appended_at_once(opened: Database, path: Path) -> None:
         rows = pa.table({"line": [line], "reason": ["no"]}, REASONS)
         opened.ingest("rejected_lines", rows.to_reader())
     assert rows_in(path) == {"rejected_lines": [(1, "no"), (2, "no")]}
+
+
+def test_it_is_not_closed_under_a_thread_that_appends_rows(path: Path) -> None:
+    """Who presses Ctrl-C again and again does not wait for the thread; the driver would crash."""
+    opened, begun, go_on = Database(path, read_only=False), Event(), Event()
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        begun.set()
+        go_on.wait(PATIENCE)
+        yield pa.record_batch([[1], ["no"]], schema=REASONS)
+
+    reader = pa.RecordBatchReader.from_batches(REASONS, rows())
+    writer = Thread(target=opened.ingest, args=("rejected_lines", reader))
+    closer = Thread(target=opened.close)
+    writer.start()
+    assert begun.wait(PATIENCE)
+    closer.start()
+    closer.join(0.05)
+    assert closer.is_alive(), "it was closed while rows were appended"
+    go_on.set()
+    for thread in (writer, closer):
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert rows_in(path) == {"rejected_lines": [(1, "no")]}
 
 
 def test_a_signal_within_a_statement_is_pythons(opened: Database, path: Path) -> None:

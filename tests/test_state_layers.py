@@ -314,7 +314,7 @@ def told(state: State) -> str:
     """How the members of a segment are read."""
     try:
         with state.members(1, 1) as rows:
-            found = rows.read_all()
+            found = pa.Table.from_batches(rows)
             found.validate(full=True)
     except StateDamaged:
         return "damaged"

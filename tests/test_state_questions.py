@@ -91,10 +91,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
         yield made
 
 
-def taken(stream: AbstractContextManager[pa.RecordBatchReader]) -> list[tuple[Any, ...]]:
+def taken(stream: AbstractContextManager[Iterator[pa.RecordBatch]]) -> list[tuple[Any, ...]]:
     """The names of the columns, and then the rows."""
     with stream as reader:
-        table = reader.read_all()
+        table = pa.Table.from_batches(reader)
     columns = [column.to_pylist() for column in table.columns]
     return [tuple(table.column_names), *zip(*columns, strict=True)]
 

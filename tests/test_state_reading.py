@@ -212,8 +212,8 @@ def doubted_in(state: State, segment: int) -> set[str]:
 def test_who_stops_reading_members_leaves_no_statement_open(
     state: State, recwarn: pytest.WarningsRecorder
 ) -> None:
-    with state.members(1) as rows:
-        rows.read_next_batch()
+    with state.members(1) as batches:
+        assert next(batches).num_rows
     assert not [warning for warning in recwarn if "not explicitly close" in str(warning.message)]
 
 

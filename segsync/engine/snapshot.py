@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Key = tuple[int, str]
 """Keyspace and identifier of a member."""
 
-Members = Callable[[Key | None], AbstractContextManager["pyarrow.RecordBatchReader"]]
+Members = Callable[[Key | None], AbstractContextManager[Iterator["pyarrow.RecordBatch"]]]
 """Opens the confirmed members of a segment behind a key, batches in the order of keys: identifier,
 fingerprint, expires_at, and keyspace where they have several."""
 
@@ -98,7 +98,6 @@ class Snapshot:
 
     def _start(self) -> None:
         self._facts = SnapshotFacts()
-        self._schema: pyarrow.Schema | None = None
         self._waiting: deque[pyarrow.RecordBatch] = deque()
         self._rest: pyarrow.RecordBatch | None = None
         self._failure: Exception | None = None
@@ -127,7 +126,8 @@ class Snapshot:
             self._start()
         done = False
         try:
-            yield pyarrow.RecordBatchReader.from_batches(self._columns(), self._batches(until))
+            batches = self._batches(until)
+            yield pyarrow.RecordBatchReader.from_batches(_schema(self.keyspace), batches)
             done = until is None
         except BaseException as error:
             done = True
@@ -161,12 +161,6 @@ class Snapshot:
         if self._failure:
             raise EngineError(f"the members could not be read: {self._failure}") from None
 
-    def _columns(self) -> pyarrow.Schema:
-        with self._room.changed:
-            self._room.changed.wait_for(lambda: self._schema or self._failure)
-        self._raise_failure()
-        return self._schema
-
     def _batches(self, until: str | None) -> Iterator[pyarrow.RecordBatch]:
         while batch := self._rest or self._take():
             wanted, self._rest = (batch, None) if until is None else _parted(batch, until)
@@ -178,8 +172,7 @@ class Snapshot:
         with self._room.changed:
             self._room.changed.wait_for(lambda: self._waiting or self._finished or self._failure)
             if not self._waiting:
-                if self._failure:
-                    raise self._failure
+                self._raise_failure()
                 return None
             batch = self._waiting.popleft()
             self._room.give(batch.nbytes)
@@ -199,12 +192,10 @@ class Snapshot:
 
     def _read(self, cursor: Cursor, behind: Key | None) -> bool:
         """Read on; whether to the end. The state is let go where nobody takes what was read."""
-        with self._members(behind) as reader:
-            with self._room.changed:
-                self._schema = self._schema or reader.schema
+        with self._members(behind) as batches:
             seen: list[pyarrow.RecordBatch] = []
             rows = 0
-            for batch in reader:
+            for batch in batches:
                 if not batch.num_rows:
                     continue
                 self._put(batch)
@@ -266,6 +257,14 @@ class Snapshot:
         with cursor.reading("members", reader):
             self._facts += SnapshotFacts(*map(int, cursor.row(self._facts_sql)))
         batches.clear()
+
+
+def _schema(keyspace: int | None) -> pyarrow.Schema:
+    import pyarrow
+
+    names = ("identifier", "fingerprint", "expires_at")
+    types = {name: pyarrow.int64() for name in names} | {"identifier": pyarrow.string()}
+    return pyarrow.schema(types if keyspace else {"keyspace": pyarrow.int64(), **types})
 
 
 def _parted(

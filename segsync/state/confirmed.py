@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ MOST_BYTES = 2**30
 """Arrow counts the bytes of a column's texts in 31 bits, and those of a batch are fewer."""
 _COLUMNS = ("identifier", "fingerprint", "expires_at")
 _RECENT = (*_COLUMNS, "is_member")
+Batches = Generator["pyarrow.RecordBatch", None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +40,12 @@ class Wanted:
         return f"keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(self.segment)})"
 
 
-@contextmanager
-def stream_members(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatchReader]:
+def stream_members(database: Database, wanted: Wanted) -> Batches:
     """Their keyspace unless it is the only one, identifier, fingerprint and expires_at.
 
     One batch comes after the other in the order of keys; in a batch, what is recent comes first.
+    Close it before the database.
     """
-    import pyarrow
-
-    batches = _members(database, wanted)
-    try:
-        yield pyarrow.RecordBatchReader.from_batches(_schema(wanted.columns), batches)
-    finally:
-        batches.close()
-
-
-def _schema(names: tuple[str, ...]) -> pyarrow.Schema:
-    import pyarrow
-
-    types = {name: pyarrow.int64() for name in names} | {"identifier": pyarrow.string()}
-    return pyarrow.schema(types)
-
-
-def _members(database: Database, wanted: Wanted) -> Generator[pyarrow.RecordBatch, None, None]:
     import pyarrow
 
     try:
@@ -71,6 +55,13 @@ def _members(database: Database, wanted: Wanted) -> Generator[pyarrow.RecordBatc
             yield from _of_the_lower_layer(database, wanted)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowIndexError):
         raise damaged(database.path, "its members cannot be read") from None
+
+
+def _schema(names: tuple[str, ...]) -> pyarrow.Schema:
+    import pyarrow
+
+    types = {name: pyarrow.int64() for name in names} | {"identifier": pyarrow.string()}
+    return pyarrow.schema(types)
 
 
 def _of_the_lower_layer(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatch]:
@@ -84,19 +75,22 @@ def _of_the_lower_layer(database: Database, wanted: Wanted) -> Iterator[pyarrow.
 
 def _of_both_layers(database: Database, wanted: Wanted) -> Iterator[pyarrow.RecordBatch]:
     """One keyspace after the other: within one, identifiers alone tell the order."""
-    import pyarrow
-
     for keyspace, after in _keyspaces(database, wanted):
         values = () if after is None else (after,)
         rows = f"WHERE keyspace = {keyspace}{' AND identifier > ?' if values else ''}"
-        members = _layer(database, _COLUMNS, f"members {rows}", values)
-        recent = _layer(database, _RECENT, f"recent {rows}", values)
-        for batch in _merged(members, recent):
-            if wanted.only:
-                yield batch
-            else:
-                number = pyarrow.repeat(pyarrow.scalar(keyspace, pyarrow.int64()), batch.num_rows)
-                yield batch.add_column(0, "keyspace", number)
+        with (
+            closing(_layer(database, _COLUMNS, f"members {rows}", values)) as members,
+            closing(_layer(database, _RECENT, f"recent {rows}", values)) as recent,
+        ):
+            for batch in _merged(members, recent):
+                yield batch if wanted.only else _in_keyspace(batch, keyspace)
+
+
+def _in_keyspace(batch: pyarrow.RecordBatch, keyspace: int) -> pyarrow.RecordBatch:
+    import pyarrow
+
+    number = pyarrow.scalar(keyspace, pyarrow.int64())
+    return batch.add_column(0, "keyspace", pyarrow.repeat(number, batch.num_rows))
 
 
 def _keyspaces(database: Database, wanted: Wanted) -> list[tuple[int, str | None]]:
@@ -113,7 +107,7 @@ def _numbers(database: Database, segment: int) -> list[int]:
 
 def _layer(
     database: Database, names: tuple[str, ...], rows: str, values: tuple[int | str, ...]
-) -> Iterator[pyarrow.RecordBatch]:
+) -> Batches:
     """The driver takes a column's type from the first rows; a table without rows has none."""
     schema = _schema(names)
     order = ", ".join(name for name in names if name in ("keyspace", "identifier"))

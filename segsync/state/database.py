@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class Database:
 
         _leave_signals_to_python()
         self._errors = sqlite.Error
+        self._writing = threading.Lock()
         self.path = path
         mode = "ro" if read_only else "rw"
         with self._translated():
@@ -44,8 +46,13 @@ class Database:
             self.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def close(self) -> None:
-        """Close the connection; an open transaction is rolled back."""
-        self._connection.close()
+        """Close the connection; an open transaction is rolled back.
+
+        Waits for a thread that still appends rows: who was interrupted twice has not done so, and
+        the driver does not survive it.
+        """
+        with self._writing:
+            self._connection.close()
 
     def execute(self, sql: str, values: Sequence[Value] = ()) -> None:
         """Run one statement."""
@@ -82,7 +89,7 @@ class Database:
 
     def ingest(self, table: str, rows: pyarrow.RecordBatchReader) -> None:
         """Append Arrow batches to a table. Commits on its own, also inside a transaction."""
-        with self._translated(), self._connection.cursor() as cursor:
+        with self._writing, self._translated(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, rows, mode="append")
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +223,7 @@ class StateReader:
     @contextmanager
     def members(
         self, segment: int, only: int | None = None, behind: tuple[int, str] | None = None
-    ) -> Iterator[pyarrow.RecordBatchReader]:
+    ) -> Iterator[Iterator[pyarrow.RecordBatch]]:
         """The confirmed members of a segment: keyspace, identifier, fingerprint, expires_at.
 
         Without the keyspace, which costs time to read, where `only` says that there is no other.
@@ -231,8 +231,8 @@ class StateReader:
         have; those behind a key, where one is given.
         """
         wanted = Wanted(segment, only, behind)
-        with self._reading() as reader, stream_members(reader, wanted) as rows:
-            yield rows
+        with self._reading() as reader, closing(stream_members(reader, wanted)) as batches:
+            yield batches
 
     def only_keyspaces(self) -> dict[int, int]:
         """By segment number, the keyspace of those segments that have one and no other."""

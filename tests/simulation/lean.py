@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -44,6 +45,7 @@ class LeanDatabase(Database):
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self._errors = sqlite3.Error
+        self._writing = Lock()
         self.path = path
         mode = "ro" if read_only else "rw"
         with self._translated():
