@@ -91,10 +91,13 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
         yield made
 
 
-def taken(stream: AbstractContextManager[Iterator[pa.RecordBatch]]) -> list[tuple[Any, ...]]:
+def taken(
+    stream: AbstractContextManager[pa.RecordBatchReader | Iterator[pa.RecordBatch]],
+) -> list[tuple[Any, ...]]:
     """The names of the columns, and then the rows."""
     with stream as reader:
-        table = pa.Table.from_batches(reader)
+        is_whole = isinstance(reader, pa.RecordBatchReader)
+        table = reader.read_all() if is_whole else pa.Table.from_batches(reader)
     columns = [column.to_pylist() for column in table.columns]
     return [tuple(table.column_names), *zip(*columns, strict=True)]
 
