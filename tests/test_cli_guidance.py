@@ -365,6 +365,7 @@ def test_no_room_for_what_does_not_fit_into_memory_is_told(
         store.spec("  {}", removed="{fans: delete}")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    # Kilobytes: a state without members fits into them, what is compared does not.
     limit = ["bash", "-c", 'ulimit -f 320; exec "$@"', "bash"]
     command = [sys.executable, "-m", "segsync", "plan", "--memory-limit", "16MB"]
     done = subprocess.run(

@@ -84,10 +84,10 @@ def table(rows: list[Any]) -> pa.Table:
 
 
 def read(snapshot: Snapshot) -> list[Member]:
+    """Those of one batch after the other, each brought into order."""
     with snapshot.stream() as reader:
-        found = reader.read_all()
-    columns = [found.column(n).to_pylist() for n in range(found.num_columns)]
-    return sorted(zip(*columns, strict=True))
+        batches = [[tuple(row.values()) for row in batch.to_pylist()] for batch in reader]
+    return [row for rows in batches for row in sorted(rows)]
 
 
 def open_snapshot(session: Session, state: State, room: int, only: int | None = None) -> Snapshot:

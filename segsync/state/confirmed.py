@@ -34,7 +34,7 @@ class Wanted:
 
     @property
     def where(self) -> str:
-        """The condition on a layer's rows, wherever they are behind."""
+        """The condition on a layer's rows, without the key that they are behind."""
         if self.only:
             return f"keyspace = {int(self.only)}"
         return f"keyspace IN (SELECT id FROM keyspaces WHERE segment = {int(self.segment)})"
